@@ -1,0 +1,91 @@
+"""What every request passes through before Django's own middleware."""
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from workspace.errors import ApiError, as_api_error, server_fault
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+API_PREFIXES = ("/v1/", "/api/")
+
+Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]] | Callable[[HttpRequest], HttpResponseBase]
+
+
+class Middleware:
+    """Base of a middleware that runs natively in both of Django's chains, sync and async."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self.is_async:
+            return self.handle_async(request)
+        self.before(request)
+        return self.after(request, self.get_response(request))  # type: ignore[arg-type]
+
+    async def handle_async(self, request: HttpRequest) -> HttpResponseBase:
+        self.before(request)
+        return self.after(request, await self.get_response(request))  # type: ignore[misc]
+
+    def before(self, request: HttpRequest) -> None:
+        """Act on the request."""
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Act on the response."""
+        return response
+
+
+class RequestIdMiddleware(Middleware):
+    """`x-request-id` on every response: the caller's if it is sane, else a new one."""
+
+    def before(self, request: HttpRequest) -> None:
+        offered = request.headers.get("x-request-id", "")
+        request.request_id = (  # type: ignore[attr-defined]
+            offered if SANE_REQUEST_ID.fullmatch(offered) else f"req_{uuid.uuid4().hex}"
+        )
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        response.headers["x-request-id"] = request.request_id  # type: ignore[attr-defined]
+        return response
+
+
+class OptionalTrailingSlashMiddleware(Middleware):
+    """API paths answer with and without their trailing slash, for every method, with no redirect."""
+
+    def before(self, request: HttpRequest) -> None:
+        if request.path_info.startswith(API_PREFIXES) and request.path_info.endswith("/"):
+            request.path_info = request.path_info.rstrip("/")
+
+
+class ErrorEnvelopeMiddleware(Middleware):
+    """API paths answer every error in the envelope, whether a view raised it or Django did."""
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        if isinstance(error, ApiError):
+            return error.to_response()
+        if not request.path_info.startswith(API_PREFIXES):
+            return None
+        return (as_api_error(error) or server_fault(request, error)).to_response()
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        is_html = response.headers.get("Content-Type", "").startswith("text/html")
+        if not request.path_info.startswith(API_PREFIXES) or response.status_code < 400 or not is_html:
+            return response
+        code, message = {
+            400: ("bad_request", "The request could not be read."),
+            403: ("permission_denied", "The request was refused: a browser session needs its CSRF token."),
+            404: ("not_found", f"There is nothing at {request.path}."),
+            405: ("method_not_allowed", f"{request.path} does not answer {request.method}."),
+        }.get(response.status_code, ("internal_error", "Something failed on the server."))
+        return ApiError(response.status_code, code, message).to_response()
