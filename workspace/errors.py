@@ -10,8 +10,6 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions as drf
-from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 logger = logging.getLogger(__name__)
 
@@ -106,18 +104,6 @@ def from_validation(error: drf.ValidationError) -> ApiError:
     problem = str(detail) or "This request is not valid."
     code = {"required": "missing_required_parameter"}.get(getattr(detail, "code", ""), "invalid_value")
     return ApiError(400, code, f"{param}: {problem}" if param else problem, param=param)
-
-
-def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
-    """DRF's handler: the same envelope as everywhere else. None leaves a fault of ours to the middleware."""
-    api_error = as_api_error(error)
-    if api_error is None:
-        return None
-    set_rollback()
-    headers = {**api_error.headers}
-    if isinstance(error, drf.MethodNotAllowed) and (view := context.get("view")):
-        headers["Allow"] = ", ".join(view.allowed_methods)
-    return Response(api_error.to_dict(), status=api_error.status, headers=headers)
 
 
 def server_fault(request: HttpRequest, error: Exception) -> ApiError:

@@ -1,10 +1,16 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from workspace.errors import ApiError
 from workspace.identity import Principal
 from workspace.models import Role
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
 
 
 def require(principal: Principal, needed: Role) -> None:

@@ -25,7 +25,7 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser, PermissionsMixin):
     """A person, known by email address."""
 
-    email = models.EmailField()
+    email = models.EmailField(unique=True)
     name = models.CharField(max_length=200, blank=True)
     is_staff = models.BooleanField("may use the admin console", default=False)
     is_active = models.BooleanField(default=True)
@@ -37,7 +37,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         ordering = ("email",)
-        constraints = (models.UniqueConstraint(Lower("email"), name="user_email_unique"),)
+        constraints = (models.UniqueConstraint(Lower("email"), name="user_email_unique_in_any_case"),)
 
     def __str__(self) -> str:
         return self.email
