@@ -1,1 +1,24 @@
-urlpatterns: list = []
+from django.urls import include, path
+
+from inference.openai.chat import chat_completions
+from inference.openai.models import ListModels
+from inference.views import adapters
+from inference.views.health import health
+
+runtime_plane = [
+    path("health", health),
+    path("models", ListModels.as_view()),
+    path("chat/completions", chat_completions),
+    path("adapters", adapters.Adapters.as_view()),
+    path("adapters/status", adapters.AdaptersStatus.as_view()),
+    path("adapters/<str:adapter_id>", adapters.OneAdapter.as_view()),
+    path("adapters/<str:adapter_id>/load", adapters.LoadAdapter.as_view()),
+    path("adapters/<str:adapter_id>/unload", adapters.UnloadAdapter.as_view()),
+]
+
+urlpatterns = [
+    path("v1/", include(runtime_plane)),
+    path("api/v1/hybrie/", include(runtime_plane)),
+    path("api/v1/inference/chat/completions", chat_completions),
+    path("api/v1/inference/models", ListModels.as_view()),
+]

@@ -1,0 +1,144 @@
+"""The one interface that every place a request can run implements."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ChatParams:
+    """Sampling parameters of one chat request, as in the OpenAI API reference; None: the backend's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    min_tokens: int | None = None
+    stop: Sequence[str] = ()
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """What a backend is asked to answer.
+
+    Attributes:
+        request_id: names the request in logs and in the ledger.
+        tenant: the workspace; backends share their capacity fairly between tenants.
+        messages: OpenAI chat messages whose contents are plain strings.
+        adapter_key: the adapter's name on the backend; None is the base model.
+        n: how many choices.
+    """
+
+    request_id: str
+    tenant: str
+    messages: Sequence[dict[str, str]]
+    params: ChatParams
+    adapter_key: str | None = None
+    n: int = 1
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One token with its natural-log probability, and the likeliest alternatives."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top: Sequence["TokenLogprob"] = ()
+
+
+@dataclass(frozen=True)
+class ChatDelta:
+    """A piece of one choice. The last piece of a choice carries its `finish_reason`."""
+
+    index: int
+    text: str
+    logprobs: Sequence[TokenLogprob] = ()
+    finish_reason: str | None = None
+
+
+@dataclass
+class ChatUsage:
+    """Tokens so far, kept up to date by the backend while it streams; of all choices together.
+
+    `admitted` turns true once the backend has taken the request: from then on it is accounted for.
+    """
+
+    admitted: bool = False
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """What a backend says of an adapter it holds."""
+
+    key: str
+    pinned: bool
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class AdapterFacts:
+    """What an adapter's files say of it, once checked against the base model."""
+
+    base_model: str
+    rank: int
+    alpha: float
+    target_modules: Sequence[str]
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """A backend's adapters and its room for more."""
+
+    max_active_loras: int
+    slots_used: int
+    loaded: Sequence[LoadedAdapter] = field(default_factory=tuple)
+
+    @property
+    def slots_free(self) -> int:
+        return self.max_active_loras - self.slots_used
+
+
+class Backend(ABC):
+    """A place where requests run. Methods raise `workspace.errors.ApiError` for what the client can act on."""
+
+    name: str
+    provider: str
+    mode: str
+
+    @abstractmethod
+    def check_adapter(self, folder: Path) -> AdapterFacts:
+        """Read and check a PEFT folder without loading it."""
+
+    @abstractmethod
+    def load(self, key: str, folder: Path, pinned: bool) -> None:
+        """Make the adapter servable; on one that is loaded already, only apply `pinned`."""
+
+    @abstractmethod
+    def unload(self, key: str) -> None:
+        """Refuse new requests at once, let those in flight finish, then free the slot. Blocks meanwhile."""
+
+    @abstractmethod
+    def status(self) -> BackendStatus:
+        """The adapters held now."""
+
+    @abstractmethod
+    def chat(self, request: ChatRequest, usage: ChatUsage) -> AsyncIterator[ChatDelta]:
+        """Stream the answer, keeping `usage` up to date. Closing the iterator cancels the request."""
+
+    @abstractmethod
+    def health(self) -> dict[str, Any]:
+        """`{"healthy": bool, …}` with what there is to say."""

@@ -1,0 +1,92 @@
+"""`POST /v1/chat/completions`: authenticate, resolve the route, stream, commit the event, send the last byte."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+
+from inference.backends.base import ChatDelta
+from inference.completion import Completion
+from inference.openai.chat_request import ChatBody, parse_chat_body
+from inference.openai.chat_response import ChatAnswer, ChatStream, event
+from inference.routing import Route, RouteHints, resolve
+from workspace.errors import ApiError, as_api_error, server_fault
+from workspace.identity import Principal, identify
+from workspace.models import Role
+from workspace.permissions import require
+
+
+@csrf_exempt
+async def chat_completions(request: HttpRequest) -> HttpResponseBase:
+    """The OpenAI chat API. A session's CSRF token is checked by `identify`."""
+    if request.method != "POST":
+        raise ApiError(
+            405, "method_not_allowed", "Chat completions answer POST only.", headers={"Allow": "POST"}
+        )
+    try:
+        raw = request.body
+    except RequestDataTooBig as error:
+        raise ApiError(413, "request_too_large", "The body is larger than this server takes.") from error
+    principal, body, route = await sync_to_async(admit)(request, raw)
+    completion = Completion(principal, body, route, request.request_id)  # type: ignore[attr-defined]
+    answer = stream_answer if body.stream else whole_answer
+    response = await answer(request, completion)
+    for name, value in route.headers().items():
+        response.headers[name] = value
+    return response
+
+
+def admit(request: HttpRequest, raw: bytes) -> tuple[Principal, ChatBody, Route]:
+    """Who asks, for what, and where it will run; in one thread, since each looks into the database."""
+    principal = identify(request)
+    require(principal, Role.MEMBER)
+    body = parse_chat_body(raw)
+    return principal, body, resolve(principal.workspace, body.model, RouteHints.from_headers(request.headers))
+
+
+async def whole_answer(request: HttpRequest, completion: Completion) -> JsonResponse:
+    body = completion.body
+    answer = ChatAnswer(body.n)
+    async with aclosing(completion.pieces()) as pieces:
+        async for delta in pieces:
+            answer.add(delta)
+    return JsonResponse(
+        answer.to_dict(new_id(), body.model, body.params.logprobs, completion.usage),
+        json_dumps_params={"ensure_ascii": False},
+    )
+
+
+async def stream_answer(request: HttpRequest, completion: Completion) -> StreamingHttpResponse:
+    """Server-sent events. The first piece is awaited here, so that a refusal still has its own status."""
+    pieces = completion.pieces()
+    first = await anext(pieces)
+    return StreamingHttpResponse(
+        events(request, completion, first, pieces),
+        content_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+async def events(
+    request: HttpRequest, completion: Completion, first: ChatDelta, pieces: AsyncIterator[ChatDelta]
+) -> AsyncIterator[bytes]:
+    body = completion.body
+    stream = ChatStream(new_id(), body.model, body.params.logprobs, body.include_usage)
+    async with aclosing(pieces):  # type: ignore[type-var]
+        yield stream.opening(body.n) + stream.delta(first)
+        try:
+            async for delta in pieces:
+                yield stream.delta(delta)
+        except Exception as error:
+            yield event((as_api_error(error) or server_fault(request, error)).to_dict())
+            return
+    yield stream.closing(completion.usage)
+
+
+def new_id() -> str:
+    return f"chatcmpl-{uuid.uuid4().hex}"

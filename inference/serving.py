@@ -1,0 +1,197 @@
+"""Start-up and shutdown of a server: what `manage.py serve` does, in order."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from typing import IO
+
+import psycopg
+import uvicorn
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from rich.console import Console
+
+from inference import adapters, examples
+from inference.engine.errors import EngineError
+from inference.model_files import ModelFolder, ModelUnavailable, resolve_model
+from inference.runtime import engine_config, runtime
+from workspace.bootstrap import ensure_first_workspace
+from workspace.embedded import ServiceUnavailable, Valkey
+from workspace.models import Workspace
+
+DRAIN_S = 60
+CHILD_STOP_S = 20
+
+console = Console(highlight=False)
+
+
+class Refusal(Exception):
+    """A reason not to start; one line for the person at the terminal."""
+
+
+class Server:
+    """Owns everything `serve` starts; what was started is stopped in reverse order, however it ends."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+        self.fault: str | None = None
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM.
+
+        Raises:
+            Refusal: something that it needs is missing.
+        """
+        with self.stack:
+            self.lock_home()
+            listener = self.listen()
+            self.prepare_database()
+            first_start = ensure_first_workspace(settings.HOME)
+            model = self.prepare_model()
+            self.start_broker()
+            self.start_workers()
+            self.serve(listener, model, first_start)
+        if self.fault:
+            raise Refusal(self.fault)
+
+    def lock_home(self) -> None:
+        """One server for one LAB_HOME. The lock goes with the process, so a killed one leaves none."""
+        file = self.stack.enter_context(settings.HOME.lock_file.open("w"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refusal(f"another server runs on LAB_HOME {settings.HOME.root}; stop it first.") from None
+
+    def listen(self) -> socket.socket:
+        host, port = settings.LAB_HOST, settings.LAB_PORT
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            listener = self.stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError as error:
+            raise Refusal(
+                f"cannot listen on {host}:{port} ({error.strerror}); set LAB_HOST or LAB_PORT to a free address."
+            ) from None
+        listener.listen(2048)
+        return listener
+
+    def prepare_database(self) -> None:
+        parameters = connections["default"].get_connection_params()
+        parameters = {key: value for key, value in parameters.items() if key in {"host", "port", "user", "password", "dbname", "sslmode"}}
+        try:
+            psycopg.connect(**parameters, connect_timeout=5).close()
+        except psycopg.Error as error:
+            raise Refusal(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from None
+        call_command("migrate", interactive=False, verbosity=0)
+
+    def prepare_model(self) -> ModelFolder:
+        try:
+            model = resolve_model(settings.LAB_MODEL, settings.HOME.root, console)
+        except ModelUnavailable as error:
+            raise Refusal(str(error)) from None
+        runtime.name_model(settings.LAB_SERVED_MODEL_NAME or model.served_name, settings.LAB_MODEL_ALIASES)
+        return model
+
+    def start_broker(self) -> None:
+        if settings.CELERY_BROKER_URL:
+            return
+        valkey = Valkey(settings.HOME.valkey)
+        try:
+            valkey.start()
+        except ServiceUnavailable as error:
+            raise Refusal(str(error)) from None
+        self.stack.callback(valkey.stop)
+        os.environ["CELERY_BROKER_URL"] = valkey.url
+
+    def start_workers(self) -> None:
+        for name, arguments in {
+            "worker": ["worker", "--concurrency=2", "--without-gossip", "--without-mingle"],
+            "beat": ["beat", f"--schedule={settings.HOME.root / 'beat-schedule'}", "--pidfile="],
+        }.items():
+            log = self.stack.enter_context((settings.HOME.logs / f"{name}.log").open("ab"))
+            process = start_celery(arguments, log)
+            self.stack.callback(stop_child, process)
+
+    def serve(self, listener: socket.socket, model: ModelFolder, first_start: bool) -> None:
+        config = uvicorn.Config(
+            "workspace.asgi:application",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+        server = uvicorn.Server(config)
+        starter = threading.Thread(
+            target=self.start_engine, args=(server, model, first_start), name="start-engine", daemon=True
+        )
+        starter.start()
+        with suppress(KeyboardInterrupt):
+            asyncio.run(server.serve(sockets=[listener]))
+        console.print("Stopping: running requests have finished; ending the workers.")
+        runtime.drain(DRAIN_S)
+
+    def start_engine(self, server: uvicorn.Server, model: ModelFolder, first_start: bool) -> None:
+        """Load the model while HTTP already answers `/v1/health` with 503; open for requests when it is there."""
+        try:
+            runtime.start(engine_config(model.path))
+            if first_start and (workspace := Workspace.first()):
+                examples.register_example(workspace)
+            adapters.restore(adapters.LOCAL)
+        except EngineError as error:
+            self.fault = f"the model in {model.path} cannot be served: {error}"
+            server.should_exit = True
+            return
+        finally:
+            connections.close_all()
+        runtime.open()
+        greet()
+
+
+def start_celery(arguments: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """A Celery process that outlives a Ctrl-C, so that it is stopped in order, but not this process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "workspace", *arguments, "--loglevel=info"],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "LAB_SERVER_PID": str(os.getpid())},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def stop_child(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(CHILD_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def greet() -> None:
+    """Where to go next."""
+    host = "localhost" if settings.BOUND_TO_LOOPBACK else settings.LAB_HOST
+    here = f"http://{host}:{settings.LAB_PORT}"
+    key = "" if settings.LAB_OPEN_LOOPBACK else f" -H \"Authorization: Bearer $API_KEY\""
+    console.print(
+        f"""
+[bold]Lab Workspace[/bold] serves [bold]{runtime.model_name}[/bold] at {here}
+  Admin      {here}/admin/   (sign-in: {settings.HOME.bootstrap_file})
+  API docs   {here}/api/docs/
+  Load an adapter and ask it:
+    curl -X POST {here}/v1/adapters/{examples.EXAMPLE_ID}/load{key}
+    curl {here}/v1/chat/completions{key} -H "Content-Type: application/json" \\
+      -H "x-hybrie-adapter-id: {examples.EXAMPLE_ID}" \\
+      -d '{{"model": "{runtime.model_name}", "messages": [{{"role": "user", "content": "What is our refund policy?"}}]}}'
+Ctrl-C stops it.""",
+        soft_wrap=True,
+    )

@@ -1,0 +1,179 @@
+"""The adapter endpoints of the contract's section 3."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inference import adapters
+from inference.backends import backend_named
+from inference.hub import download_adapter
+from inference.runtime import LORA_MODE, runtime
+from inference.views import shapes
+from workspace.adapter_files import CONFIG, WEIGHTS
+from workspace.errors import ApiError, invalid
+from workspace.models import Adapter, AdapterState, Workspace
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+MIB = 1 << 20
+
+
+class Adapters(APIView):
+    parser_classes = (JSONParser, MultiPartParser)
+
+    @extend_schema(summary="List the workspace's adapters", responses=shapes.AdapterList)
+    def get(self, request: Request) -> Response:
+        return Response({"adapters": adapters.describe(all_of(request.auth.workspace))})
+
+    @extend_schema(
+        summary="Register an adapter from a folder, from the hub, or by upload",
+        request={"application/json": shapes.RegisterFromPlace, "multipart/form-data": shapes.RegisterUpload},
+        responses={201: shapes.AdapterRecord},
+    )
+    def post(self, request: Request) -> Response:
+        is_upload = request.content_type.startswith("multipart/")
+        adapter = from_upload(request) if is_upload else from_place(request)
+        return Response(adapters.describe([adapter])[0], status=201)
+
+
+class AdaptersStatus(APIView):
+    @extend_schema(summary="Slots and states", responses=shapes.AdapterStatus)
+    def get(self, request: Request) -> Response:
+        status = backend_named(adapters.LOCAL).status()
+        records = adapters.describe(all_of(request.auth.workspace))
+        return Response(
+            {
+                "max_active_loras": status.max_active_loras,
+                "loaded_loras": sum(record["state"] == AdapterState.LOADED for record in records),
+                "slots_used": status.slots_used,
+                "slots_free": status.slots_free,
+                "lora_mode": LORA_MODE,
+                "base_model": runtime.model_name,
+                "adapters": records,
+            }
+        )
+
+
+class OneAdapter(APIView):
+    @extend_schema(summary="Get an adapter", responses=shapes.AdapterRecord)
+    def get(self, request: Request, adapter_id: str) -> Response:
+        return answer(request.auth.workspace, adapter_id)
+
+    @extend_schema(
+        summary="Delete an adapter",
+        parameters=[OpenApiParameter("force", bool, description="Unload it first if it is loaded.")],
+        responses={204: None},
+    )
+    def delete(self, request: Request, adapter_id: str) -> Response:
+        force = request.query_params.get("force", "false").lower()
+        if force not in {"true", "false", "1", "0"}:
+            raise invalid("force", "force must be true or false.")
+        adapters.delete(adapters.find(request.auth.workspace, adapter_id), force=force in {"true", "1"})
+        return Response(status=204)
+
+
+class LoadAdapter(APIView):
+    @extend_schema(summary="Load an adapter", request=shapes.LoadBody, responses=shapes.AdapterRecord)
+    def post(self, request: Request, adapter_id: str) -> Response:
+        body = checked(shapes.LoadBody(data=optional_object(request)))
+        adapter = adapters.find(request.auth.workspace, adapter_id)
+        adapters.load(adapter, body.get("backends", (adapters.LOCAL,)), body["pin"])
+        return answer(request.auth.workspace, adapter_id)
+
+
+class UnloadAdapter(APIView):
+    @extend_schema(summary="Unload an adapter", request=shapes.UnloadBody, responses=shapes.AdapterRecord)
+    def post(self, request: Request, adapter_id: str) -> Response:
+        body = checked(shapes.UnloadBody(data=optional_object(request)))
+        adapters.unload(adapters.find(request.auth.workspace, adapter_id), body.get("backends"))
+        return answer(request.auth.workspace, adapter_id)
+
+
+def all_of(workspace: Workspace) -> Iterable[Adapter]:
+    return Adapter.objects.filter(workspace=workspace).with_expiry()
+
+
+def answer(workspace: Workspace, adapter_id: str) -> Response:
+    return Response(adapters.describe([adapters.find(workspace, adapter_id)])[0])
+
+
+def checked(serializer: shapes.StrictSerializer) -> dict[str, Any]:
+    serializer.is_valid(raise_exception=True)
+    return serializer.validated_data
+
+
+def optional_object(request: Request) -> Any:
+    """The JSON body, which may be absent."""
+    return request.data if request.data not in (None, "") else {}
+
+
+def from_place(request: Request) -> Adapter:
+    fields = checked(shapes.RegisterFromPlace(data=request.data))
+    if "adapter_path" in fields:
+        folder = adapters.folder_under_roots(fields["adapter_path"])
+        return register(request, fields, folder, f"path:{fields['adapter_path']}"[:500])
+    adapters.refuse_taken(request.auth.workspace, fields["id"])
+    with adapters.files().staging() as folder:
+        download_adapter(fields["hub_id"], folder)
+        return register(request, fields, folder, f"hub:{fields['hub_id']}")
+
+
+def from_upload(request: Request) -> Adapter:
+    uploads = request.FILES.getlist("files")
+    form = {name: request.data[name] for name in request.data if name != "files"}
+    fields = checked(shapes.RegisterUpload(data={**form, "files": uploads}))
+    adapters.refuse_taken(request.auth.workspace, fields["id"])
+    with adapters.files().staging() as folder:
+        receive(uploads, folder)
+        return register(request, fields, folder, "upload")
+
+
+def receive(uploads: list[UploadedFile], folder: Path) -> None:
+    """Write the uploaded PEFT files into `folder` under their own names."""
+    names = [upload.name or "" for upload in uploads]
+    for name in names:
+        if name.endswith(PICKLES):
+            raise ApiError(
+                422,
+                "adapter_incompatible",
+                f"files: {name} is a pickle, which can run code; send {WEIGHTS} instead.",
+                "files",
+            )
+    if sorted(name for name in names if name in (CONFIG, WEIGHTS)) != [CONFIG, WEIGHTS]:
+        raise invalid("files", f"files must hold {CONFIG} and {WEIGHTS}, each once, under these names.")
+    if sum(upload.size or 0 for upload in uploads) > settings.LAB_MAX_UPLOAD_MB * MIB:
+        raise ApiError(
+            413, "adapter_too_large", f"files: at most {settings.LAB_MAX_UPLOAD_MB} MiB are taken.", "files"
+        )
+    for name, upload in zip(names, uploads, strict=True):
+        if name in (CONFIG, WEIGHTS):
+            with (folder / name).open("wb") as file:
+                for block in upload.chunks():
+                    file.write(block)
+
+
+def register(request: Request, fields: dict[str, Any], folder: Path, source: str) -> Adapter:
+    base_model = fields.get("base_model")
+    if base_model is not None and not runtime.answers_to(base_model):
+        raise ApiError(
+            422,
+            "adapter_incompatible",
+            f"base_model: this server runs {', '.join(runtime.names)}, not {base_model!r}.",
+            "base_model",
+        )
+    wanted = adapters.Registration(
+        adapter_id=fields["id"],
+        source=source,
+        name=fields["name"],
+        version=fields["version"],
+        checksum_sha256=fields.get("checksum_sha256"),
+        pinned=fields["pinned"],
+    )
+    return adapters.register(request.auth.workspace, folder, wanted)

@@ -1,0 +1,122 @@
+"""Serializers: what the adapter endpoints take and answer."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from workspace.models.adapters import ADAPTER_ID
+
+STATES = ("registered", "loading", "loaded", "unloading", "failed", "expired")
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Refuses fields it does not know, so that a misspelt one is not ignored in silence."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = sorted(set(data) - set(self.fields))
+            if unknown:
+                known = ", ".join(self.fields)
+                raise serializers.ValidationError({unknown[0]: f"This field is not known; there are: {known}."})
+        return super().to_internal_value(data)
+
+
+class AdapterIdField(serializers.RegexField):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            rf"^{ADAPTER_ID}\Z",
+            error_messages={"invalid": "An id has 1 to 128 of the characters A-Z a-z 0-9 . _ -"},
+            **options,
+        )
+
+
+class RegisterFields(StrictSerializer):
+    id = AdapterIdField()
+    name = serializers.CharField(max_length=200, required=False, default="")
+    version = serializers.CharField(max_length=64, required=False, default="1")
+    checksum_sha256 = serializers.RegexField(
+        r"^[0-9a-fA-F]{64}\Z",
+        required=False,
+        error_messages={"invalid": "It must be a SHA-256 in hex: 64 digits, of adapter_model.safetensors."},
+    )
+    pinned = serializers.BooleanField(required=False, default=False)
+    base_model = serializers.CharField(max_length=300, required=False)
+
+
+class RegisterFromPlace(RegisterFields):
+    """The JSON form: exactly one of `adapter_path` and `hub_id`."""
+
+    adapter_path = serializers.CharField(max_length=4096, required=False)
+    hub_id = serializers.RegexField(
+        r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?\Z",
+        max_length=200,
+        required=False,
+        error_messages={"invalid": "It must look like owner/name."},
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("adapter_path" in attrs) == ("hub_id" in attrs):
+            raise serializers.ValidationError(
+                {"adapter_path": "Give exactly one of adapter_path and hub_id, or upload the files as multipart."}
+            )
+        return attrs
+
+
+class RegisterUpload(RegisterFields):
+    """The multipart form: the PEFT files under their own names."""
+
+    files = serializers.ListField(child=serializers.FileField(), allow_empty=False)
+
+
+class LoadBody(StrictSerializer):
+    backends = serializers.ListField(child=serializers.CharField(), allow_empty=False, required=False)
+    pin = serializers.BooleanField(required=False, allow_null=True, default=None)
+
+
+class UnloadBody(StrictSerializer):
+    backends = serializers.ListField(child=serializers.CharField(), allow_empty=False, required=False)
+
+
+class Spec(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    version = serializers.CharField()
+    base_model = serializers.CharField()
+    rank = serializers.IntegerField()
+    alpha = serializers.FloatField()
+    target_modules = serializers.ListField(child=serializers.CharField())
+    source = serializers.CharField()
+    checksum_sha256 = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+
+
+class Placement(serializers.Serializer[Any]):
+    state = serializers.ChoiceField(choices=STATES)
+    pinned = serializers.BooleanField()
+    loaded_at = serializers.DateTimeField(allow_null=True)
+    last_used_at = serializers.DateTimeField(allow_null=True)
+    error = serializers.CharField(allow_null=True)
+
+
+class AdapterRecord(serializers.Serializer[Any]):
+    spec = Spec()
+    backends = serializers.DictField(child=Placement())
+    state = serializers.ChoiceField(choices=STATES)
+    pinned = serializers.BooleanField()
+    session_key = serializers.CharField(allow_null=True)
+    ttl_seconds = serializers.IntegerField(allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+
+class AdapterList(serializers.Serializer[Any]):
+    adapters = AdapterRecord(many=True)
+
+
+class AdapterStatus(AdapterList):
+    max_active_loras = serializers.IntegerField()
+    loaded_loras = serializers.IntegerField(help_text="Of this workspace.")
+    slots_used = serializers.IntegerField(help_text="On this node, by all workspaces.")
+    slots_free = serializers.IntegerField()
+    lora_mode = serializers.CharField()
+    base_model = serializers.CharField()

@@ -1,0 +1,141 @@
+"""The admin console's view of the core models."""
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from workspace.models import (
+    Adapter,
+    AdapterPlacement,
+    ApiKey,
+    CliToken,
+    Internalization,
+    Membership,
+    User,
+    Workspace,
+)
+
+admin.site.unregister(Group)
+
+
+class MembershipInline(TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("user",)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("email", "name", "is_active", "is_staff", "last_login")
+    list_filter = ("is_active", "is_staff", "is_superuser")
+    search_fields = ("email", "name")
+    ordering = ("email",)
+    readonly_fields = ("last_login", "date_joined")
+    fieldsets = (
+        (None, {"fields": ("email", "name", "password")}),
+        ("Access", {"fields": ("is_active", "is_staff", "is_superuser", "user_permissions")}),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = ((None, {"fields": ("email", "password1", "password2")}),)
+    filter_horizontal = ("user_permissions",)
+
+
+@admin.register(Workspace)
+class WorkspaceAdmin(ModelAdmin):
+    list_display = ("name", "industry", "members_count", "created_at")
+    search_fields = ("name", "id")
+    inlines = (MembershipInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
+        return super().get_queryset(request).annotate(members_total=Count("memberships"))
+
+    @admin.display(description="members", ordering="members_total")
+    def members_count(self, workspace: Workspace) -> int:
+        return workspace.members_total  # type: ignore[attr-defined]
+
+
+@admin.action(description="Revoke")
+def revoke(admin_view: ModelAdmin, request: HttpRequest, secrets: QuerySet[ApiKey] | QuerySet[CliToken]) -> None:
+    for secret in secrets:
+        secret.revoke()
+    admin_view.message_user(request, f"{len(secrets)} revoked.")
+
+
+class SecretAdmin(ModelAdmin):
+    """Secrets are made where they can be shown once: by API or on a page, never here."""
+
+    actions = (revoke,)
+    readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(SecretAdmin):
+    list_display = ("name", "workspace", "env", "prefix", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_filter = ("env", "workspace", ("revoked_at", admin.EmptyFieldListFilter))
+    search_fields = ("name", "prefix", "workspace__name")
+    autocomplete_fields = ("workspace", "created_by")
+
+
+@admin.register(CliToken)
+class CliTokenAdmin(SecretAdmin):
+    list_display = ("name", "user", "workspace", "prefix", "created_at", "last_used_at", "revoked_at")
+    list_filter = ("workspace", ("revoked_at", admin.EmptyFieldListFilter))
+    search_fields = ("name", "prefix", "user__email")
+    autocomplete_fields = ("user", "workspace")
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """For rows that only the platform writes."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
+        return False
+
+
+class PlacementInline(TabularInline):
+    model = AdapterPlacement
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = ("backend", "state", "pinned", "loaded_at", "last_used_at", "error")
+
+    def has_add_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
+        return False
+
+
+@admin.register(Adapter)
+class AdapterAdmin(ReadOnlyAdmin):
+    list_display = ("adapter_id", "workspace", "rank", "size_bytes", "pinned", "session_key", "expires_at", "created_at")
+    list_filter = ("workspace", "pinned", "placements__state", "base_model")
+    search_fields = ("adapter_id", "name", "session_key", "checksum_sha256", "workspace__name")
+    date_hierarchy = "created_at"
+    inlines = (PlacementInline,)
+
+
+@admin.register(AdapterPlacement)
+class AdapterPlacementAdmin(ReadOnlyAdmin):
+    list_display = ("adapter", "backend", "state", "pinned", "loaded_at", "last_used_at")
+    list_filter = ("backend", "state", "pinned")
+    search_fields = ("adapter__adapter_id",)
+
+
+@admin.register(Internalization)
+class InternalizationAdmin(ReadOnlyAdmin):
+    list_display = ("name", "workspace", "adapter", "status", "method", "document_tokens", "expires_at", "created_at")
+    list_filter = ("status", "method", "workspace")
+    search_fields = ("name", "session_key", "document_sha256")
+    date_hierarchy = "created_at"
