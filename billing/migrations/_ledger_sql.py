@@ -1,0 +1,58 @@
+"""What Postgres does for the ledger beyond what models can say. The first migration runs it last.
+
+Partitioning: Django's table is made again as one partitioned by month; the indexes follow, since a migration
+creates them at its very end.
+"""
+
+PARTITION_BY_MONTH = """
+ALTER TABLE billing_usageevent RENAME TO billing_usageevent_plain;
+ALTER TABLE billing_usageevent_plain DROP CONSTRAINT billing_usageevent_pkey;
+CREATE TABLE billing_usageevent (
+    LIKE billing_usageevent_plain INCLUDING DEFAULTS INCLUDING CONSTRAINTS,
+    PRIMARY KEY (id, ts),
+    CONSTRAINT usageevent_id_carries_ts CHECK (
+        ts = to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint / 1000.0)
+    )
+) PARTITION BY RANGE (ts);
+DROP TABLE billing_usageevent_plain;
+"""
+
+IMMUTABLE = """
+CREATE FUNCTION billing_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'The ledger is immutable: % of % refused; record a correction instead.', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER usageevent_immutable BEFORE UPDATE OR DELETE ON billing_usageevent
+    FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
+"""
+
+ROLL_UP = """
+CREATE FUNCTION billing_roll_up() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO billing_usagerollup AS r (
+        workspace_id, hour, provider, model, mode, modality, adapter_id,
+        requests, input_tokens, output_tokens, cached_tokens, cost_gbp, unmetered
+    )
+    SELECT
+        workspace_id, date_trunc('hour', ts, 'UTC') AS hour, provider, model, mode, modality,
+        coalesce(adapter_id, '') AS adapter,
+        count(*) FILTER (WHERE corrects IS NULL), sum(input_tokens), sum(output_tokens), sum(cached_tokens),
+        coalesce(sum(cost_gbp), 0), count(*) FILTER (WHERE corrects IS NULL AND cost_gbp IS NULL)
+    FROM new_events
+    GROUP BY workspace_id, hour, provider, model, mode, modality, adapter
+    ORDER BY workspace_id, hour, provider, model, mode, modality, adapter  -- one order of locks: no deadlocks
+    ON CONFLICT (workspace_id, hour, provider, model, mode, modality, adapter_id) DO UPDATE SET
+        requests = r.requests + excluded.requests,
+        input_tokens = r.input_tokens + excluded.input_tokens,
+        output_tokens = r.output_tokens + excluded.output_tokens,
+        cached_tokens = r.cached_tokens + excluded.cached_tokens,
+        cost_gbp = r.cost_gbp + excluded.cost_gbp,
+        unmetered = r.unmetered + excluded.unmetered;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER usageevent_roll_up AFTER INSERT ON billing_usageevent
+    REFERENCING NEW TABLE AS new_events FOR EACH STATEMENT EXECUTE FUNCTION billing_roll_up();
+"""
+
+LEDGER_SQL = PARTITION_BY_MONTH + IMMUTABLE + ROLL_UP

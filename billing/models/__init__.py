@@ -1,0 +1,4 @@
+from billing.models.events import Mode, Status, UsageEvent, event_id
+from billing.models.rollups import UsageRollup
+
+__all__ = ["Mode", "Status", "UsageEvent", "UsageRollup", "event_id"]

@@ -1,0 +1,110 @@
+"""The shapes of the answers, for the API's schema."""
+
+from rest_framework import serializers
+
+from billing.models import Mode, Status
+
+
+class UsageEventSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    ts = serializers.DateTimeField()
+    provider = serializers.CharField()
+    model = serializers.CharField()
+    mode = serializers.ChoiceField(choices=Mode.choices)
+    modality = serializers.CharField()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField()
+    cost_gbp = serializers.FloatField(allow_null=True)
+    latency_ms = serializers.IntegerField(allow_null=True)
+    ttft_ms = serializers.IntegerField(allow_null=True)
+    status = serializers.ChoiceField(choices=Status.choices)
+    route_decision = serializers.DictField()
+    adapter_id = serializers.CharField(allow_null=True)
+    session_key = serializers.CharField(allow_null=True)
+    api_key_id = serializers.UUIDField(allow_null=True)
+    request_id = serializers.CharField()
+    stream = serializers.BooleanField()
+    corrects = serializers.UUIDField(allow_null=True)
+
+
+class EventsPageSerializer(serializers.Serializer):
+    events = UsageEventSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class TotalsSerializer(serializers.Serializer):
+    requests = serializers.IntegerField()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField()
+    cost_gbp = serializers.FloatField()
+
+
+class PointSerializer(TotalsSerializer):
+    label = serializers.CharField(allow_null=True)  # type: ignore[assignment]  # DRF has a `label` of its own
+
+
+class PeriodSerializer(serializers.Serializer):
+    period_start = serializers.DateTimeField()
+    period_end = serializers.DateTimeField()
+
+
+class SummaryMetaSerializer(PeriodSerializer):
+    window = serializers.CharField()
+    group_by = serializers.CharField()
+
+
+class SummarySerializer(serializers.Serializer):
+    points = PointSerializer(many=True)
+    totals = TotalsSerializer()
+    meta = SummaryMetaSerializer()
+
+
+class BillSerializer(TotalsSerializer):
+    cost_pence = serializers.FloatField()
+
+
+class ModeBillSerializer(BillSerializer):
+    mode = serializers.CharField()
+
+
+class ProviderBillSerializer(BillSerializer):
+    provider = serializers.CharField()
+
+
+class ModelBillSerializer(BillSerializer):
+    model = serializers.CharField()
+
+
+class DayBillSerializer(BillSerializer):
+    date = serializers.DateField()
+
+
+class MonthToDateSerializer(BillSerializer):
+    by_mode = ModeBillSerializer(many=True)
+    by_provider = ProviderBillSerializer(many=True)
+    by_model = ModelBillSerializer(many=True)
+
+
+class AdapterBillSerializer(BillSerializer):
+    adapter_id = serializers.CharField()
+    requests_pct = serializers.FloatField()
+    tokens_pct = serializers.FloatField(allow_null=True)
+
+
+class CoverageSerializer(serializers.Serializer):
+    requests_pct = serializers.FloatField(allow_null=True)
+    tokens_pct = serializers.FloatField(allow_null=True)
+    requests_with_adapter = serializers.IntegerField()
+    requests_total = serializers.IntegerField()
+    by_adapter = AdapterBillSerializer(many=True)
+
+
+class SnapshotSerializer(PeriodSerializer):
+    mtd = MonthToDateSerializer()
+    daily = DayBillSerializer(many=True)
+    adapter_coverage = CoverageSerializer()
+    unmetered_event_count = serializers.IntegerField()
+    meter_events = serializers.ListField(child=serializers.DictField())
+    autumn_events = serializers.ListField(child=serializers.DictField())
