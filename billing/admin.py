@@ -1,8 +1,11 @@
+from typing import Any
+
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from billing.models import UsageEvent, UsageRollup
+from billing.models import RateCard, UsageEvent, UsageRollup
+from workspace.models import User
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -59,3 +62,32 @@ class UsageRollupAdmin(ReadOnlyAdmin):
     list_select_related = ("workspace",)
     search_fields = ("=model", "=adapter_id", "=provider")
     ordering = ("-hour", "-id")
+
+
+@admin.register(RateCard)
+class RateCardAdmin(ModelAdmin):
+    """A card in effect is history: it can be ended or noted on, and a new one takes its place."""
+
+    list_display = (
+        *("workspace", "provider", "model", "mode", "adapter_id"),
+        *("input_rate", "output_rate", "cached_rate", "effective_from", "effective_until"),
+    )
+    list_filter = ("mode", "provider")
+    list_select_related = ("workspace",)
+    search_fields = ("provider", "model", "adapter_id", "note")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: RateCard | None = None) -> tuple[str, ...]:
+        if obj is None or not obj.is_in_effect:
+            return ()
+        return (
+            *("workspace", "provider", "model", "mode", "adapter_id"),
+            *("input_rate", "output_rate", "cached_rate", "effective_from"),
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: RateCard | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and (obj is None or not obj.is_in_effect)
+
+    def save_model(self, request: HttpRequest, obj: RateCard, form: Any, change: bool) -> None:
+        if not change and isinstance(request.user, User):
+            obj.created_by = request.user
+        super().save_model(request, obj, form, change)

@@ -8,6 +8,7 @@ from typing import Any
 
 from billing.models import Mode, Status, UsageEvent, event_id
 from billing.partitions import ensure_month
+from billing.tariff import Tariff
 
 
 def now() -> datetime:
@@ -59,6 +60,21 @@ def record_event(event: Usage) -> uuid.UUID:
     Blocks for one commit: call it from a thread. Returns the event's id.
     """
     ensure_month(event.ts)
-    row = UsageEvent(**asdict(event))
+    row = priced(event, Tariff.load())
     UsageEvent.objects.bulk_create([row], ignore_conflicts=True)
     return row.id
+
+
+def priced(usage: Usage, tariff: Tariff) -> UsageEvent:
+    """The event with its cost and the rates used; both stay empty where no rate card applies."""
+    event = UsageEvent(**asdict(usage))
+    card = tariff.card(
+        usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts
+    )
+    if card is not None:
+        event.rate_card_id = card.id
+        event.input_rate = card.input_rate
+        event.output_rate = card.output_rate
+        event.cached_rate = card.rate_of_cached
+        event.cost_gbp = card.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+    return event

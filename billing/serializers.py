@@ -1,8 +1,12 @@
 """The shapes of the answers, for the API's schema."""
 
+from typing import Any
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from rest_framework import serializers
 
-from billing.models import Mode, Status
+from billing.models import Mode, RateCard, Status
+from workspace.models import Workspace
 
 
 class UsageEventSerializer(serializers.Serializer):
@@ -108,3 +112,36 @@ class SnapshotSerializer(PeriodSerializer):
     unmetered_event_count = serializers.IntegerField()
     meter_events = serializers.ListField(child=serializers.DictField())
     autumn_events = serializers.ListField(child=serializers.DictField())
+
+
+class RateCardSerializer(serializers.ModelSerializer):
+    workspace_id = serializers.PrimaryKeyRelatedField(
+        source="workspace", queryset=Workspace.objects.all(), allow_null=True, default=None
+    )
+
+    class Meta:
+        model = RateCard
+        fields = (
+            *("id", "workspace_id", "provider", "model", "mode", "adapter_id"),
+            *("input_rate", "output_rate", "cached_rate", "effective_from", "effective_until"),
+            *("note", "created_at"),
+        )
+        read_only_fields = ("created_at",)
+        validators = ()  # `validate` asks the model itself
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            RateCard(**attrs).full_clean(exclude=["id"])
+        except ValidationError as error:
+            problems = error.message_dict
+            general = {"non_field_errors": problems.pop(NON_FIELD_ERRORS, [])}
+            raise serializers.ValidationError({**problems, **general}) from None
+        return attrs
+
+
+class RateCardEndSerializer(serializers.Serializer):
+    effective_until = serializers.DateTimeField(allow_null=True)
+
+
+class RateCardsSerializer(serializers.Serializer):
+    rate_cards = RateCardSerializer(many=True)

@@ -1,9 +1,11 @@
 from django.urls import path
 
-from billing import views
+from billing.views import rates, usage
 
 urlpatterns = [
-    path("api/v1/usage/events", views.usage_events),
-    path("api/v1/usage/summary", views.usage_summary),
-    path("api/v1/billing/hybrie/snapshot", views.billing_snapshot),
+    path("api/v1/usage/events", usage.usage_events),
+    path("api/v1/usage/summary", usage.usage_summary),
+    path("api/v1/billing/hybrie/snapshot", usage.billing_snapshot),
+    path("api/v1/billing/rate-cards", rates.rate_cards),
+    path("api/v1/billing/rate-cards/<uuid:card_id>", rates.rate_card),
 ]

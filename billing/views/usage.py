@@ -14,13 +14,7 @@ from billing.pages import DEFAULT_LIMIT, MAX_LIMIT, events_page
 from billing.parameters import choice
 from billing.periods import WINDOWS, Period
 from billing.renderers import ExactJSONRenderer
-from workspace.identity import Principal
-
-
-def principal_of(request: Request) -> Principal:
-    assert isinstance(request.auth, Principal)
-    return request.auth
-
+from billing.views.access import principal_of
 
 window_parameter = OpenApiParameter("window", enum=WINDOWS, description="In UTC; today is the last day.")
 

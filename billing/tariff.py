@@ -1,0 +1,40 @@
+"""Which rate card applies to a request."""
+
+import uuid
+from datetime import datetime
+
+from billing.models import RateCard
+
+Labels = tuple[uuid.UUID, str, str, str, str | None]
+
+
+class Tariff:
+    """The rate cards as they stood when it was loaded: load one for each transaction that prices events."""
+
+    def __init__(self, cards: list[RateCard]) -> None:
+        self.cards = sorted(cards, key=lambda card: card.rank, reverse=True)
+        self.candidates: dict[Labels, list[RateCard]] = {}
+
+    @classmethod
+    def load(cls) -> "Tariff":
+        return cls(list(RateCard.objects.all()))
+
+    def card(
+        self,
+        workspace_id: uuid.UUID,
+        provider: str,
+        model: str,
+        mode: str,
+        adapter_id: str | None,
+        moment: datetime,
+    ) -> RateCard | None:
+        """The most specific card in effect at `moment`; None where no card applies."""
+        labels = (workspace_id, provider, model, mode, adapter_id)
+        if labels not in self.candidates:
+            self.candidates[labels] = [
+                card
+                for card in self.cards
+                if card.workspace_id in (None, workspace_id)
+                and card.covers(provider, model, mode, adapter_id)
+            ]
+        return next((card for card in self.candidates[labels] if card.holds_at(moment)), None)
