@@ -1,11 +1,15 @@
-"""Fixtures of the whole test run. Its Postgres is the embedded one, started here before Django's settings load."""
+"""Fixtures of the whole test run. Its Postgres is the embedded one, started before Django's settings load."""
 
 import os
+from pathlib import Path
 
 import django
+import pytest
 from django.db import connections
 
+from inference.model_files import resolve_model
 from workspace.embedded import prepare_environment
+from workspace.home import LabHome
 
 prepare_environment()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
@@ -13,3 +17,9 @@ django.setup()
 
 # A database of its own for each run, so that two runs at once on one server do not meet
 connections["default"].settings_dict["TEST"]["NAME"] = f"test_{os.getpid()}"
+
+
+@pytest.fixture(scope="session")
+def smollm_path() -> Path:
+    """The folder of the default model, prepared as the server prepares it: once under `LAB_HOME`."""
+    return resolve_model(None, LabHome.from_environment().root).path
