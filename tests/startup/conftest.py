@@ -77,7 +77,7 @@ def serve(smollm_path: Path, tmp_path: Path) -> Iterator[Callable[..., Served]]:
                 "LAB_HOME": str(served_home),
                 "LAB_PORT": port,
                 "LAB_MODEL": str(smollm_path),
-                "LAB_SERVED_MODEL_NAME": "SmolLM2-135M-Instruct",
+                "LAB_SERVED_MODEL_NAME": "smollm2-135m-instruct",
                 **environment,
             },
             stdin=subprocess.DEVNULL,

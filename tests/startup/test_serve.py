@@ -63,7 +63,7 @@ def test_a_stop_lets_running_requests_finish_and_ends_every_child(serve: Serve, 
     children = server.children()
     assert any("celery" in " ".join(child.cmdline()) for child in children)
     body = {
-        "model": "SmolLM2-135M-Instruct",
+        "model": "smollm2-135m-instruct",
         "messages": [{"role": "user", "content": "Count."}],
         "max_tokens": 60,
         "ignore_eos": True,
