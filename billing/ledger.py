@@ -1,80 +1,57 @@
-"""The one narrow seam between what serves requests and what bills them: `Usage` in, one event out."""
+"""Writing to the ledger: events in, one transaction, each id once."""
 
+import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
-from billing.models import Mode, Status, UsageEvent, event_id
-from billing.partitions import ensure_month
+from django.db import connection, transaction
+
+from billing.partitions import ensure_month, month_start
 from billing.tariff import Tariff
+from billing.usage import NAMES, Usage
+
+RATED = ("cost_gbp", "input_rate", "output_rate", "cached_rate", "rate_card_id")
+COLUMNS = ", ".join((*NAMES, *RATED))
+INSERT = f"""
+    INSERT INTO billing_usageevent ({COLUMNS})
+    SELECT {COLUMNS} FROM json_populate_recordset(NULL::billing_usageevent, %s::json)
+    ON CONFLICT DO NOTHING
+"""
 
 
-def now() -> datetime:
-    """The present in UTC, to the millisecond, which is the ledger's grain."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+def record_event(usage: Usage) -> uuid.UUID:
+    """Write one event and its share of the rollups, and commit; the same id again changes nothing.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """What one request used. `ts` is when it was admitted; any zone, kept in UTC to the millisecond.
-
-    `input_tokens` includes `cached_tokens`. `id` makes recording idempotent: keep the `Usage` to retry it.
+    Blocks for one commit. Returns the event's id.
     """
-
-    workspace_id: uuid.UUID
-    provider: str
-    model: str
-    mode: Mode | str
-    status: Status | str
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int = 0
-    modality: str = "text"
-    latency_ms: int | None = None
-    ttft_ms: int | None = None
-    route_decision: Mapping[str, Any] = field(default_factory=dict)
-    adapter_id: str | None = None
-    session_key: str | None = None
-    api_key_id: uuid.UUID | None = None
-    request_id: str = ""
-    stream: bool = False
-    ts: datetime = field(default_factory=now)
-    id: uuid.UUID | None = None
-
-    def __post_init__(self) -> None:
-        if self.ts.tzinfo is None:
-            raise ValueError("Usage.ts needs a time zone.")
-        ts = self.ts.astimezone(UTC)
-        ts = ts.replace(microsecond=ts.microsecond // 1000 * 1000)
-        object.__setattr__(self, "ts", ts)
-        if self.id is None:
-            object.__setattr__(self, "id", event_id(ts))
+    record_events([usage])
+    return usage.id
 
 
-def record_event(event: Usage) -> uuid.UUID:
-    """Write the event and its share of the rollups, and commit; recording the same id again changes nothing.
+def record_events(usages: Sequence[Usage]) -> None:
+    """Write a batch of events in one transaction; those that are in the ledger already change nothing."""
+    for month in {month_start(usage.ts) for usage in usages}:
+        ensure_month(month)
+    with transaction.atomic():
+        tariff = Tariff.load()
+        rows = json.dumps([{**usage.to_row(), **rated(usage, tariff)} for usage in usages])
+        with connection.cursor() as cursor:
+            cursor.execute(INSERT, [rows])
 
-    Blocks for one commit: call it from a thread. Returns the event's id.
-    """
-    ensure_month(event.ts)
-    row = priced(event, Tariff.load())
-    UsageEvent.objects.bulk_create([row], ignore_conflicts=True)
-    return row.id
 
-
-def priced(usage: Usage, tariff: Tariff) -> UsageEvent:
-    """The event with its cost and the rates used; both stay empty where no rate card applies."""
-    event = UsageEvent(**asdict(usage))
+def rated(usage: Usage, tariff: Tariff) -> dict[str, Any]:
+    """The event's cost and the rates used; all empty where no rate card applies."""
     card = tariff.card(
         usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts
     )
-    if card is not None:
-        event.rate_card_id = card.id
-        event.input_rate = card.input_rate
-        event.output_rate = card.output_rate
-        event.cached_rate = card.rate_of_cached
-        event.cost_gbp = card.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
-    return event
+    if card is None:
+        return dict.fromkeys(RATED)
+    cost = card.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+    return {
+        "cost_gbp": str(cost),
+        "input_rate": str(card.input_rate),
+        "output_rate": str(card.output_rate),
+        "cached_rate": str(card.rate_of_cached),
+        "rate_card_id": str(card.id),
+    }

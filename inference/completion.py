@@ -1,25 +1,38 @@
 """One chat request on its way through a backend, and the one event that it leaves behind."""
 
 import asyncio
-import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
-from asgiref.sync import sync_to_async
-
-from billing.ledger import Usage, now, record_event
+from billing.meter import Metered, meter
 from billing.models import Status
+from billing.usage import Usage
 from inference.backends.base import ChatDelta, ChatRequest, ChatUsage
 from inference.openai.chat_request import ChatBody
 from inference.routing import Route
 from workspace.identity import Principal
 
-recordings: set[asyncio.Task[uuid.UUID]] = set()
+
+class MeteredUsage(ChatUsage):
+    """Tells the meter of every count that the backend makes, so that a killed server has still billed it."""
+
+    def __init__(self, metered: Metered) -> None:
+        super().__init__()
+        self.metered = metered
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name.endswith("_tokens") and hasattr(self, "metered"):
+            self.metered.progress(
+                input_tokens=self.prompt_tokens,
+                output_tokens=self.completion_tokens,
+                cached_tokens=self.cached_tokens,
+            )
 
 
 class Completion:
-    """Streams the pieces of an answer. However it ends, exactly one event is committed before `pieces` does."""
+    """Streams the pieces of an answer. However it ends, one event is committed before `pieces` ends."""
 
     def __init__(self, principal: Principal, body: ChatBody, route: Route, request_id: str) -> None:
         self.principal = principal
@@ -27,23 +40,22 @@ class Completion:
         self.route = route
         self.request_id = request_id
         self.usage = ChatUsage()
-        self.admitted_at = now()
-        self.started = time.monotonic()
-        self.ttft_ms: int | None = None
 
     async def pieces(self) -> AsyncIterator[ChatDelta]:
-        """The pieces as the backend makes them.
+        """The pieces as the backend makes them; the first waits until its intent would survive a power cut.
 
         Raises:
             ApiError: as the backend refuses or fails; a refusal to admit leaves no event.
         """
-        stream = self.route.backend.chat(self.request(), self.usage)
+        metered = meter.open(self.intent())
+        self.usage = MeteredUsage(metered)
         status = Status.OK
         try:
-            async with aclosing(stream):
+            stream = self.route.backend.chat(self.request(), self.usage)
+            async with aclosing(stream):  # type: ignore[type-var]
                 async for delta in stream:
-                    if self.ttft_ms is None:
-                        self.ttft_ms = self.elapsed_ms()
+                    if not metered.durable.done():
+                        await asyncio.wrap_future(metered.durable)
                     yield delta
         except (asyncio.CancelledError, GeneratorExit):
             status = Status.CLIENT_DISCONNECTED
@@ -52,8 +64,10 @@ class Completion:
             status = Status.ERROR
             raise
         finally:
-            if self.usage.admitted:
-                await self.record(status)
+            if self.usage.admitted:  # the meter finishes even if this task is cancelled meanwhile
+                await asyncio.wrap_future(metered.close(status))
+            else:
+                metered.cancel()
 
     def request(self) -> ChatRequest:
         adapter = self.route.adapter
@@ -66,14 +80,7 @@ class Completion:
             n=self.body.n,
         )
 
-    async def record(self, status: Status) -> None:
-        """Commit the event, even if the request's own task is cancelled meanwhile."""
-        task = asyncio.ensure_future(sync_to_async(record_event, thread_sensitive=False)(self.event(status)))
-        recordings.add(task)
-        task.add_done_callback(recordings.discard)
-        await asyncio.shield(task)
-
-    def event(self, status: Status) -> Usage:
+    def intent(self) -> Usage:
         adapter = self.route.adapter
         key = self.principal.api_key
         return Usage(
@@ -81,20 +88,10 @@ class Completion:
             provider=self.route.backend.provider,
             model=self.route.model,
             mode=self.route.backend.mode,
-            status=status,
-            input_tokens=self.usage.prompt_tokens,
-            output_tokens=self.usage.completion_tokens,
-            cached_tokens=self.usage.cached_tokens,
-            latency_ms=self.elapsed_ms(),
-            ttft_ms=self.ttft_ms,
             route_decision=self.route.decision,
             adapter_id=self.route.adapter_id,
             session_key=(adapter.session_key or None) if adapter else None,
             api_key_id=key.pk if key else None,
             request_id=self.request_id,
             stream=self.body.stream,
-            ts=self.admitted_at,
         )
-
-    def elapsed_ms(self) -> int:
-        return round((time.monotonic() - self.started) * 1000)

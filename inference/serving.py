@@ -18,6 +18,8 @@ from django.core.management import call_command
 from django.db import connections
 from rich.console import Console
 
+from billing.meter import MeterInUse, meter
+from billing.spool import SpoolDamaged
 from inference import adapters, examples
 from inference.engine.errors import EngineError
 from inference.model_files import ModelFolder, ModelUnavailable, resolve_model
@@ -54,6 +56,7 @@ class Server:
             listener = self.listen()
             self.prepare_database()
             first_start = ensure_first_workspace(settings.HOME)
+            self.start_meter()
             model = self.prepare_model()
             self.start_broker()
             self.start_workers()
@@ -91,6 +94,15 @@ class Server:
         except psycopg.Error as error:
             raise Refusal(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from None
         call_command("migrate", interactive=False, verbosity=0)
+
+    def start_meter(self) -> None:
+        try:
+            aborted = meter.start()
+        except (MeterInUse, SpoolDamaged) as error:
+            raise Refusal(str(error)) from None
+        self.stack.callback(meter.stop)
+        if aborted:
+            console.print(f"{aborted} requests were running when the last server ended; billed as aborted.")
 
     def prepare_model(self) -> ModelFolder:
         try:

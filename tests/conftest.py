@@ -1,6 +1,7 @@
 """Fixtures of the whole test run. Its Postgres is the embedded one, started before Django's settings load."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import django
@@ -23,3 +24,13 @@ connections["default"].settings_dict["TEST"]["NAME"] = f"test_{os.getpid()}"
 def smollm_path() -> Path:
     """The folder of the default model, prepared as the server prepares it: once under `LAB_HOME`."""
     return resolve_model(None, LabHome.from_environment().root).path
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The meter writes to the test run's database, and lets go before it is dropped."""
+    from billing.meter import meter
+
+    meter.folder = tmp_path_factory.mktemp("meter")
+    yield
+    meter.stop()

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 import pytest
 from django.test import Client
 
-from billing.ledger import Usage, record_event
+from billing.ledger import record_event
 from billing.models import UsageEvent
+from billing.usage import Usage
 from workspace.models import ApiKey, Workspace
 
 Record = Callable[..., UsageEvent]

@@ -6,8 +6,9 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 
-from billing.ledger import Usage, record_event
+from billing.ledger import record_event
 from billing.models import UsageEvent, UsageRollup
+from billing.usage import Usage
 from tests.billing.conftest import Record, utc
 from workspace.models import Workspace
 

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 from django.test import Client
 
-from billing.ledger import now
+from billing.usage import now
 from tests.billing.conftest import Record, client_of
 from workspace.models import Workspace
 

@@ -1,0 +1,129 @@
+"""Postgres goes away and comes back; nothing is lost, nothing is doubled, nothing is out of order."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+from django.db import connection
+
+from billing.meter import Meter
+from billing.models import Status
+from billing.usage import Usage
+from billing.writer import APPLICATION_NAME
+from workspace.models import Workspace
+
+WAIT_S = 20
+
+
+class Outage:
+    """Makes this test's database refuse new connections, and ends the meter's."""
+
+    def __init__(self) -> None:
+        self.name = connection.settings_dict["NAME"]
+        parameters = connection.get_connection_params()
+        names = ("host", "port", "user", "password")
+        address = {name: parameters[name] for name in names if parameters.get(name)}
+        self.server = psycopg.connect(dbname="postgres", autocommit=True, **address)
+
+    def begin(self) -> None:
+        self.server.execute(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS false')
+        self.server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = %s AND application_name = %s",
+            [self.name, APPLICATION_NAME],
+        )
+
+    def end(self) -> None:
+        self.server.execute(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS true')
+
+
+@pytest.fixture
+def workspace(transactional_db: None) -> Workspace:
+    return Workspace.objects.create(name="Acme")
+
+
+@pytest.fixture
+def meter(tmp_path: Path, workspace: Workspace) -> Iterator[Meter]:
+    meter = Meter(tmp_path)
+    meter.start()
+    yield meter
+    meter.stop()
+
+
+@pytest.fixture
+def outage(workspace: Workspace) -> Iterator[Outage]:
+    connection.ensure_connection()
+    outage = Outage()
+    yield outage
+    outage.end()
+    outage.server.close()
+
+
+def serve(meter: Meter, workspace: Workspace, output_tokens: int) -> "Future[UUID]":
+    metered = meter.open(Usage(workspace_id=workspace.pk, provider="local", model="m", mode="byoc"))
+    metered.durable.result(WAIT_S)
+    metered.progress(input_tokens=1, output_tokens=output_tokens)
+    return metered.close(Status.OK)
+
+
+def await_replay(meter: Meter) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while meter.spool.size and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert meter.spool.size == 0
+
+
+def recorded() -> list[int]:
+    """The output tokens of the events, in the order in which they were written."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT output_tokens FROM billing_usageevent ORDER BY ctid")
+        return [tokens for (tokens,) in cursor.fetchall()]
+
+
+def test_it_works(meter: Meter, workspace: Workspace, outage: Outage) -> None:
+    serve(meter, workspace, 1).result(WAIT_S)
+    outage.begin()
+    for tokens in range(2, 7):
+        serve(meter, workspace, tokens).result(WAIT_S)
+    assert recorded() == [1]
+    assert meter.spool.size > 0
+    outage.end()
+    await_replay(meter)
+    assert recorded() == [1, 2, 3, 4, 5, 6]
+    serve(meter, workspace, 7).result(WAIT_S)
+    assert recorded() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_what_is_spooled_outlives_the_server(
+    meter: Meter, workspace: Workspace, outage: Outage, tmp_path: Path
+) -> None:
+    outage.begin()
+    serve(meter, workspace, 1).result(WAIT_S)
+    open_still = meter.open(Usage(workspace_id=workspace.pk, provider="local", model="m", mode="byoc"))
+    open_still.progress(input_tokens=1, output_tokens=2)
+    meter.stop()
+    assert meter.start() == 1
+    assert recorded() == []
+    outage.end()
+    await_replay(meter)
+    assert sorted(recorded()) == [1, 2]
+
+
+def test_a_replay_cut_short_is_repeated_and_doubles_nothing(
+    meter: Meter, workspace: Workspace, outage: Outage, tmp_path: Path
+) -> None:
+    outage.begin()
+    for tokens in (1, 2, 3):
+        serve(meter, workspace, tokens).result(WAIT_S)
+    spooled = (tmp_path / "events").read_bytes()
+    outage.end()
+    await_replay(meter)
+    meter.stop()
+    (tmp_path / "events").write_bytes(spooled)
+    meter.start()
+    await_replay(meter)
+    assert recorded() == [1, 2, 3]
