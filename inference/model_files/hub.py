@@ -39,7 +39,8 @@ def download_model(hub_id: str) -> Path:
         ) from error
     except LocalEntryNotFoundError as error:
         raise ModelUnavailable(
-            f"The hub cannot be reached and {hub_id} is not in its cache; connect, or set LAB_MODEL to a folder."
+            f"The hub cannot be reached, and {hub_id} is not in its cache here; "
+            "connect, or set LAB_MODEL to a local folder."
         ) from error
     except HfHubHTTPError as error:
         raise ModelUnavailable(
