@@ -1,4 +1,4 @@
-"""What the engine refuses, and why. Each error has a stable `code` and what an answer to the client must say."""
+"""What the engine refuses, and why. Each error has a stable `code` and what an answer must say."""
 
 
 class EngineError(Exception):
@@ -91,7 +91,7 @@ class PromptTooLong(EngineError):
 
     def __init__(self, prompt_tokens: int, limit: int) -> None:
         super().__init__(
-            f"The prompt has {prompt_tokens} tokens; this model's context is {limit} tokens, the answer's included."
+            f"The prompt has {prompt_tokens} tokens; the context is {limit} tokens, the answer included."
         )
         self.prompt_tokens = prompt_tokens
         self.limit = limit

@@ -1,0 +1,199 @@
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from inference.engine.sampler import SamplingState, TokenCounts, sample
+from inference.engine.sampling import SamplingParams
+
+VOCABULARY = 300
+EOS = 2
+
+
+def state(prompt: tuple[int, ...] = (1,), **params: Any) -> SamplingState:
+    return SamplingState(SamplingParams(**params), prompt, [EOS])
+
+
+def random_logits(rows: int, seed: int = 0, scale: float = 3, vocabulary: int = VOCABULARY) -> Tensor:
+    return torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def tokens(logits: Tensor, states: list[SamplingState]) -> list[int | None]:
+    return [sampled.token for sampled in sample(logits.clone(), states)]
+
+
+def frequencies(logits: Tensor, params: dict[str, Any], draws: int = 4000) -> Tensor:
+    """Relative frequency [vocabulary] of each token over many draws from one row."""
+    states = [state(**params, seed=seed) for seed in range(draws)]
+    counts = Counter(tokens(logits.expand(draws, -1), states))
+    return torch.tensor([counts[token] / draws for token in range(logits.shape[-1])])
+
+
+def test_greedy_rows_take_the_exact_argmax_in_any_batch() -> None:
+    logits = random_logits(4)
+    expected = logits.argmax(-1).tolist()
+    assert tokens(logits, [state(temperature=0) for _ in range(4)]) == expected
+    mixed = [state(temperature=0), state(seed=1), state(temperature=0, logprobs=True), state(top_p=0.5)]
+    chosen = tokens(logits, mixed)
+    assert [chosen[0], chosen[2]] == [expected[0], expected[2]]
+
+
+def test_draws_follow_the_distribution() -> None:
+    logits = random_logits(1, scale=1, vocabulary=8)
+    found = frequencies(logits, {"temperature": 0.8})
+    assert torch.allclose(found, (logits[0] / 0.8).softmax(-1), atol=0.03)
+
+
+def test_top_k_keeps_only_the_k_likeliest() -> None:
+    logits = random_logits(1, scale=1, vocabulary=8)
+    kept = logits[0].topk(3).indices
+    expected = torch.zeros(8).scatter(0, kept, logits[0][kept].softmax(-1))
+    assert torch.allclose(frequencies(logits, {"top_k": 3}), expected, atol=0.03)
+
+
+def test_top_p_keeps_the_smallest_nucleus_that_reaches_it() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    found = frequencies(logits, {"top_p": 0.7})
+    assert torch.allclose(found, torch.tensor([0.625, 0.375, 0, 0]), atol=0.03)
+
+
+def test_top_p_counts_within_top_k() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    # of the two likeliest the first has 0.625, so that 0.6 is reached by it alone
+    assert frequencies(logits, {"top_k": 2, "top_p": 0.6}, draws=50)[0] == 1
+
+
+def test_a_nucleus_larger_than_the_first_look_is_drawn_from_in_full() -> None:
+    logits = torch.zeros(1, VOCABULARY)
+    found = frequencies(logits, {"top_p": 0.9}, draws=3000)
+    assert 260 <= int((found > 0).sum()) <= 271
+
+
+def test_one_row_of_a_flat_distribution_does_not_change_its_neighbours() -> None:
+    peaked, flat = random_logits(1, scale=8), torch.zeros(1, VOCABULARY)
+    alone = tokens(peaked, [state(top_p=0.9, seed=5)])
+    beside = tokens(torch.cat([flat, peaked]), [state(top_p=0.9, seed=9), state(top_p=0.9, seed=5)])
+    assert beside[1:] == alone
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    others=st.lists(
+        st.fixed_dictionaries(
+            {
+                "temperature": st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+                "top_p": st.sampled_from([0.2, 0.9, 1.0]),
+                "top_k": st.sampled_from([0, 1, 5, 200]),
+                "frequency_penalty": st.sampled_from([0.0, 1.0]),
+                "logprobs": st.booleans(),
+            }
+        ),
+        max_size=5,
+    ),
+    mine=st.fixed_dictionaries(
+        {
+            "temperature": st.sampled_from([0.3, 1.0, 1.7]),
+            "top_p": st.sampled_from([0.5, 0.95, 1.0]),
+            "top_k": st.sampled_from([0, 3, 150]),
+            "presence_penalty": st.sampled_from([0.0, 1.5]),
+            "repetition_penalty": st.sampled_from([1.0, 1.3]),
+        }
+    ),
+    seed=st.integers(0, 2**40),
+)
+def test_a_seeded_row_draws_the_same_whatever_is_beside_it(
+    others: list[dict[str, Any]], mine: dict[str, Any], seed: int
+) -> None:
+    alone, mixed = state(seed=seed, **mine), state(seed=seed, **mine)
+    neighbours = [state(**params) for params in others]
+    for step in range(4):
+        row = random_logits(1, seed=step)
+        batch = torch.cat([row, random_logits(len(neighbours), seed=100 + step)])
+        assert tokens(row, [alone])[0] == tokens(batch, [mixed, *neighbours])[0]
+
+
+def test_different_seeds_draw_differently() -> None:
+    logits = torch.zeros(20, VOCABULARY)
+    assert len(set(tokens(logits, [state(seed=seed) for seed in range(20)]))) > 10
+
+
+def test_penalties_lower_what_occurred() -> None:
+    logits = torch.tensor([[2.0, 1.5, -1.0, 1.9]])
+    repeated = state(prompt=(0, 2), temperature=0, repetition_penalty=2.0)
+    assert tokens(logits, [repeated]) == [3]  # 0 is halved to 1, of the prompt too
+    assert tokens(logits, [repeated]) == [1]
+    frequent = state(prompt=(0,), temperature=0, frequency_penalty=0.3)
+    assert [tokens(logits, [frequent])[0] for _ in range(5)] == [0, 3, 0, 3, 1]  # the prompt does not count
+    present = state(temperature=0, presence_penalty=2.0)
+    assert [tokens(logits, [present])[0] for _ in range(4)] == [0, 3, 1, 0]
+
+
+def test_penalties_of_a_batch_equal_those_alone() -> None:
+    rows = [
+        {"repetition_penalty": 1.7, "prompt": (5, 6, 7, 5)},
+        {"frequency_penalty": -1.5, "presence_penalty": 0.5, "prompt": (9,)},
+        {"prompt": (1,)},
+    ]
+    alone = [state(temperature=0, **row) for row in rows]
+    together = [state(temperature=0, **row) for row in rows]
+    for step in range(30):
+        logits = random_logits(3, seed=step, scale=0.3, vocabulary=12)
+        assert tokens(logits, together) == [tokens(logits[i : i + 1], [s])[0] for i, s in enumerate(alone)]
+
+
+def test_counts_grow_with_the_answer() -> None:
+    counts = TokenCounts([4, 4, 8])
+    for token in [8, *range(100, 200), 8]:
+        counts.add(token)
+    found = dict(
+        zip(counts.tokens[: counts.size].tolist(), counts.answered[: counts.size].tolist(), strict=True)
+    )
+    assert found == {4: 0, 8: 2} | dict.fromkeys(range(100, 200), 1)
+
+
+def test_the_end_is_withheld_until_min_tokens() -> None:
+    logits = torch.zeros(1, 5)
+    logits[0, EOS], logits[0, 4] = 9, 1
+    waiting = state(temperature=0, min_tokens=2)
+    assert [tokens(logits, [waiting])[0] for _ in range(3)] == [4, 4, EOS]
+
+
+def test_logprobs_are_of_the_models_own_distribution() -> None:
+    logits = random_logits(2)
+    raw = logits.log_softmax(-1)
+    rows = [
+        state(
+            temperature=0.5,
+            top_k=3,
+            seed=1,
+            repetition_penalty=3.0,
+            prompt=(4,),
+            logprobs=True,
+            top_logprobs=4,
+        ),
+        state(temperature=0, logprobs=True),
+    ]
+    first, second = sample(logits.clone(), rows)
+    assert first.logprob is not None
+    assert second.logprob is not None
+    assert first.logprob.token == first.token
+    assert first.logprob.logprob == pytest.approx(float(raw[0, first.token]), abs=1e-5)
+    assert [token for token, _ in first.logprob.top] == raw[0].topk(4).indices.tolist()
+    assert [value for _, value in first.logprob.top] == pytest.approx(
+        raw[0].topk(4).values.tolist(), abs=1e-5
+    )
+    assert second.logprob.top == ()
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("params", [{"temperature": 0}, {"seed": 1}])
+def test_a_row_that_is_not_finite_fails_alone(bad: float, params: dict[str, Any]) -> None:
+    logits = random_logits(2)
+    logits[0, 7] = bad
+    broken, sound = sample(logits.clone(), [state(**params), state(temperature=0)])
+    assert broken.token is None
+    assert sound.token == int(logits[1].argmax())
