@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from billing.models import RateCard, UsageEvent, UsageRollup
+from billing.models import LimitWarning, RateCard, UsageEvent, UsageRollup, WorkspaceLimit
 from workspace.models import User
 
 
@@ -91,3 +91,26 @@ class RateCardAdmin(ModelAdmin):
         if not change and isinstance(request.user, User):
             obj.created_by = request.user
         super().save_model(request, obj, form, change)
+
+
+@admin.register(WorkspaceLimit)
+class WorkspaceLimitAdmin(ModelAdmin):
+    list_display = ("workspace", "monthly_budget_pence", "requests_per_minute", "tokens_per_minute")
+    list_select_related = ("workspace",)
+    search_fields = ("workspace__name",)
+    autocomplete_fields = ("workspace",)
+
+
+@admin.register(LimitWarning)
+class LimitWarningAdmin(ReadOnlyAdmin):
+    list_display = (
+        "created_at",
+        "workspace",
+        "percent",
+        "limit_pence",
+        "spent_gbp",
+        "delivered_at",
+        "attempts",
+    )
+    list_filter = ("percent",)
+    list_select_related = ("workspace",)

@@ -22,10 +22,12 @@ from pathlib import Path
 from django.conf import settings
 
 from billing.journal import Counts, Intent, Journal, elapsed_ms
+from billing.limits import release, reserve
 from billing.models import Status
 from billing.spool import Spool
 from billing.usage import Usage
 from billing.writer import Writer
+from workspace.models import ApiKey
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class Metered:
         self.started = time.monotonic()
         self.lock = threading.Lock()
         self.is_open = True
+        self.is_reserved = False
         self.closed: Future[uuid.UUID] | None = None
 
     def progress(self, *, input_tokens: int, output_tokens: int = 0, cached_tokens: int = 0) -> None:
@@ -68,11 +71,17 @@ class Metered:
             return self.closed
 
     def cancel(self) -> None:
-        """Forget the intent: the request was refused after all, and there is nothing to bill."""
+        """Forget the intent: the request was refused after all, and there is nothing to bill.
+
+        Blocks on the database if the request had a limit.
+        """
         with self.lock:
-            if self.is_open:
-                self.is_open = False
-                self.intent.clear()
+            if not self.is_open:
+                return
+            self.is_open = False
+        if self.is_reserved:
+            release(self.usage.id)
+        self.intent.clear()
 
 
 class Meter:
@@ -124,6 +133,21 @@ class Meter:
         self.start()
         assert self.journal is not None
         return Metered(self, usage, self.journal.open(usage.to_row()))
+
+    def admit(self, usage: Usage, key: ApiKey | None, *, input_tokens: int, output_tokens: int) -> Metered:
+        """`open`, for at most so many tokens: reserves what they may cost. Blocks on the database.
+
+        Raises:
+            ApiError: as `billing.limits.reserve`; the request is then refused, and leaves no event.
+            IntentTooLarge: as `open`.
+        """
+        metered = self.open(usage)  # first, so that a reservation always has an intent that settles it
+        try:
+            metered.is_reserved = reserve(usage, key, input_tokens, output_tokens)
+        except BaseException:
+            metered.cancel()
+            raise
+        return metered
 
     def store(self, usage: Usage, intent: Intent) -> "Future[uuid.UUID]":
         stored = self.writer.put(usage)

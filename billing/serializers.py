@@ -5,7 +5,7 @@ from typing import Any
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from rest_framework import serializers
 
-from billing.models import Mode, RateCard, Status
+from billing.models import Mode, RateCard, Status, WorkspaceLimit
 from workspace.models import Workspace
 
 
@@ -145,3 +145,40 @@ class RateCardEndSerializer(serializers.Serializer):
 
 class RateCardsSerializer(serializers.Serializer):
     rate_cards = RateCardSerializer(many=True)
+
+
+class WorkspaceLimitSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = WorkspaceLimit
+        fields = ("monthly_budget_pence", "requests_per_minute", "tokens_per_minute", "webhook_url")
+
+
+class CreditSerializer(serializers.Serializer):
+    api_key_id = serializers.UUIDField(allow_null=True)
+    limit_pence = serializers.IntegerField()
+    spent_pence = serializers.FloatField()
+    reserved_pence = serializers.FloatField()
+    period_start = serializers.DateTimeField(allow_null=True)
+    period_end = serializers.DateTimeField(allow_null=True)
+
+
+class LimitWarningSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    workspace_id = serializers.UUIDField()
+    api_key_id = serializers.UUIDField(allow_null=True)
+    limit = serializers.CharField()
+    percent = serializers.IntegerField()
+    period_start = serializers.DateTimeField(allow_null=True)
+    spent_pence = serializers.FloatField()
+    limit_pence = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    delivered_at = serializers.DateTimeField(allow_null=True)
+
+
+class LimitsSerializer(WorkspaceLimitSerializer):
+    webhook_secret = serializers.CharField(allow_null=True)
+    credits = CreditSerializer(many=True)
+    warnings = LimitWarningSerializer(many=True)
+
+    class Meta(WorkspaceLimitSerializer.Meta):
+        fields = (*WorkspaceLimitSerializer.Meta.fields, "webhook_secret", "credits", "warnings")  # type: ignore[assignment]

@@ -55,4 +55,32 @@ CREATE TRIGGER usageevent_roll_up AFTER INSERT ON billing_usageevent
     REFERENCING NEW TABLE AS new_events FOR EACH STATEMENT EXECUTE FUNCTION billing_roll_up();
 """
 
-LEDGER_SQL = PARTITION_BY_MONTH + IMMUTABLE + ROLL_UP
+SETTLE = """
+CREATE FUNCTION billing_settle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO billing_spend AS s (workspace_id, api_key_id, day, cost_gbp)
+    SELECT
+        workspace_id, coalesce(api_key_id, '00000000-0000-0000-0000-000000000000') AS key,
+        (ts AT TIME ZONE 'UTC')::date AS day, sum(cost_gbp)
+    FROM new_events
+    WHERE cost_gbp <> 0
+    GROUP BY workspace_id, day, key
+    ORDER BY workspace_id, day, key
+    ON CONFLICT (workspace_id, day, api_key_id) DO UPDATE SET cost_gbp = s.cost_gbp + excluded.cost_gbp;
+
+    IF EXISTS (SELECT FROM billing_reservation) THEN
+        WITH settled AS (
+            DELETE FROM billing_reservation r USING new_events e WHERE r.event_id = e.id
+            RETURNING r.workspace_id, r.tokens - e.input_tokens - e.output_tokens AS unused
+        )
+        UPDATE billing_ratewindow w SET tokens = w.tokens + s.unused
+        FROM (SELECT workspace_id, sum(unused) AS unused FROM settled GROUP BY workspace_id) s
+        WHERE w.workspace_id = s.workspace_id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER usageevent_settle AFTER INSERT ON billing_usageevent
+    REFERENCING NEW TABLE AS new_events FOR EACH STATEMENT EXECUTE FUNCTION billing_settle();
+"""
+
+LEDGER_SQL = PARTITION_BY_MONTH + IMMUTABLE + ROLL_UP + SETTLE

@@ -1,5 +1,18 @@
 from billing.models.events import Mode, Status, UsageEvent, event_id
+from billing.models.limits import LimitWarning, RateWindow, Reservation, Spend, WorkspaceLimit
 from billing.models.rates import RateCard
 from billing.models.rollups import UsageRollup
 
-__all__ = ["Mode", "RateCard", "Status", "UsageEvent", "UsageRollup", "event_id"]
+__all__ = [
+    "LimitWarning",
+    "Mode",
+    "RateCard",
+    "RateWindow",
+    "Reservation",
+    "Spend",
+    "Status",
+    "UsageEvent",
+    "UsageRollup",
+    "WorkspaceLimit",
+    "event_id",
+]
