@@ -5,6 +5,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from billing.models import LimitWarning, RateCard, UsageEvent, UsageRollup, WorkspaceLimit
+from billing.models.snapshots import Reconciliation, StoredSnapshot
 from workspace.models import User
 
 
@@ -114,3 +115,20 @@ class LimitWarningAdmin(ReadOnlyAdmin):
     )
     list_filter = ("percent",)
     list_select_related = ("workspace",)
+
+
+@admin.register(StoredSnapshot)
+class StoredSnapshotAdmin(ReadOnlyAdmin):
+    list_display = ("month", "workspace", "revision", "events", "sha256", "created_at")
+    list_filter = ("month",)
+    list_select_related = ("workspace",)
+    search_fields = ("workspace__name", "sha256")
+
+
+@admin.register(Reconciliation)
+class ReconciliationAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "period_start", "events", "difference_count")
+
+    @admin.display(description="differences")
+    def difference_count(self, outcome: Reconciliation) -> int:
+        return len(outcome.differences)

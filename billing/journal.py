@@ -19,9 +19,7 @@ from typing import Any
 SLOT_BYTES = 4096
 SLOTS_PER_FILE = 1024
 HEADER = struct.Struct("<II")  # length of the payload (0: free), its CRC-32
-COUNTS = struct.Struct(
-    "<5q"
-)  # input, output and cached tokens, time to first token in ms (-1: none), elapsed ms
+COUNTS = struct.Struct("<5q")  # input, output and cached tokens, time to first token in ms (-1: none), elapsed ms
 COUNTS_AT = HEADER.size
 PAYLOAD_AT = HEADER.size + COUNTS.size
 MAX_PAYLOAD = SLOT_BYTES - PAYLOAD_AT

@@ -42,9 +42,7 @@ def record_events(usages: Sequence[Usage]) -> None:
 
 def rated(usage: Usage, tariff: Tariff) -> dict[str, Any]:
     """The event's cost and the rates used; all empty where no rate card applies."""
-    card = tariff.card(
-        usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts
-    )
+    card = tariff.card(usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts)
     if card is None:
         return dict.fromkeys(RATED)
     cost = card.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)

@@ -84,9 +84,7 @@ def admit(
 
 def worst_cost(usage: Usage, input_tokens: int, output_tokens: int) -> Decimal:
     """In GBP; nothing where no rate card applies, as on the event. Cached input may be dearer than fresh."""
-    card = Tariff.load().card(
-        usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts
-    )
+    card = Tariff.load().card(usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts)
     if card is None:
         return Decimal(0)
     return max(card.cost(input_tokens, output_tokens, cached) for cached in (0, input_tokens))
@@ -135,6 +133,4 @@ def too_fast(name: str, size: int, wanted: int, wait_s: float) -> ApiError:
     message = f"This workspace may use {size} {name} per minute."
     if wanted > size:
         message += f" The request may use {wanted}; lower its max_tokens."
-    return ApiError(
-        429, "rate_limit_exceeded", message, headers={"Retry-After": str(max(1, math.ceil(wait_s)))}
-    )
+    return ApiError(429, "rate_limit_exceeded", message, headers={"Retry-After": str(max(1, math.ceil(wait_s)))})

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection
+from datetime import UTC, datetime
 
 from django.http import QueryDict
 
@@ -44,3 +45,14 @@ def text(query: QueryDict, name: str) -> str | None:
     if value is not None and "\x00" in value:
         raise invalid(name, f"{name} may not hold a null character.")
     return value
+
+
+def month(query: QueryDict, name: str, default: datetime) -> datetime:
+    """The start of a month written YYYY-MM, in UTC."""
+    value = query.get(name)
+    if value is None:
+        return default
+    try:
+        return datetime.strptime(value, "%Y-%m").replace(tzinfo=UTC)
+    except ValueError:
+        raise invalid(name, f"{name} must be a month such as 2026-11; it is {value!r}.") from None

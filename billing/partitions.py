@@ -16,6 +16,13 @@ def next_month(start: datetime) -> datetime:
     return start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
 
 
+def ensure_months_ahead(moment: datetime, months: int = 3) -> None:
+    """Make the partitions of this month and those after it."""
+    for _ in range(months):
+        ensure_month(moment)
+        moment = next_month(month_start(moment))
+
+
 def partition_name(start: datetime) -> str:
     return f"{TABLE}_{start:%Y_%m}"
 
@@ -38,9 +45,7 @@ def ensure_month(moment: datetime) -> None:
         if cursor.fetchone()[0] is not None:
             return
         bounds = f"ts >= '{start.isoformat()}' AND ts < '{end.isoformat()}'"
-        cursor.execute(
-            f"CREATE TABLE {name} (LIKE {TABLE} INCLUDING ALL, CONSTRAINT bounds CHECK ({bounds}))"
-        )
+        cursor.execute(f"CREATE TABLE {name} (LIKE {TABLE} INCLUDING ALL, CONSTRAINT bounds CHECK ({bounds}))")
         cursor.execute(
             f"ALTER TABLE {TABLE} ATTACH PARTITION {name} "
             f"FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"

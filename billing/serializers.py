@@ -182,3 +182,39 @@ class LimitsSerializer(WorkspaceLimitSerializer):
 
     class Meta(WorkspaceLimitSerializer.Meta):
         fields = (*WorkspaceLimitSerializer.Meta.fields, "webhook_secret", "credits", "warnings")  # type: ignore[assignment]
+
+
+class StoredSnapshotSerializer(serializers.Serializer):
+    month = serializers.CharField()
+    revision = serializers.IntegerField()
+    events = serializers.IntegerField()
+    sha256 = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    snapshot = SnapshotSerializer()
+
+
+class StoredSnapshotsSerializer(serializers.Serializer):
+    snapshots = StoredSnapshotSerializer(many=True)
+
+
+class ReconciliationSerializer(serializers.Serializer):
+    period_start = serializers.DateTimeField()
+    period_end = serializers.DateTimeField()
+    events = serializers.IntegerField()
+    status = serializers.ChoiceField(choices=["reconciled", "differs"])
+    differences = serializers.ListField(child=serializers.DictField())
+    created_at = serializers.DateTimeField()
+
+
+class ReconciliationsSerializer(serializers.Serializer):
+    reconciliations = ReconciliationSerializer(many=True)
+
+
+class CorrectionSerializer(serializers.Serializer):
+    """The true values; what is left out stands."""
+
+    input_tokens = serializers.IntegerField(min_value=0, required=False)
+    output_tokens = serializers.IntegerField(min_value=0, required=False)
+    cached_tokens = serializers.IntegerField(min_value=0, required=False)
+    cost_gbp = serializers.DecimalField(max_digits=24, decimal_places=12, min_value=0, required=False)
+    reason = serializers.CharField(max_length=500)

@@ -34,7 +34,6 @@ class Tariff:
             self.candidates[labels] = [
                 card
                 for card in self.cards
-                if card.workspace_id in (None, workspace_id)
-                and card.covers(provider, model, mode, adapter_id)
+                if card.workspace_id in (None, workspace_id) and card.covers(provider, model, mode, adapter_id)
             ]
         return next((card for card in self.candidates[labels] if card.holds_at(moment)), None)

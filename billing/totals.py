@@ -59,8 +59,7 @@ class Group:
 
 
 SUMS = ", ".join(
-    f"sum({measure})" if measure == "cost_gbp" else f"sum({measure})::bigint"
-    for measure in Totals.__dataclass_fields__
+    f"sum({measure})" if measure == "cost_gbp" else f"sum({measure})::bigint" for measure in Totals.__dataclass_fields__
 )
 
 
@@ -74,10 +73,7 @@ def grouped(workspace: Workspace, period: Period, *labels: str) -> list[Group]:
             f" WHERE workspace_id = %s AND hour >= %s AND hour < %s GROUP BY {numbers}",
             [workspace.pk, period.start, period.end],
         )
-        return [
-            Group(dict(zip(labels, row, strict=False)), Totals(*row[len(labels) :]))
-            for row in cursor.fetchall()
-        ]
+        return [Group(dict(zip(labels, row, strict=False)), Totals(*row[len(labels) :])) for row in cursor.fetchall()]
 
 
 def regrouped(groups: Iterable[Group], label: str) -> list[Group]:
@@ -123,9 +119,7 @@ def snapshot(workspace: Workspace, period: Period) -> dict[str, Any]:
             "by_provider": bill("provider"),
             "by_model": bill("model"),
         },
-        "daily": [
-            {"date": group.labels["day"], **group.totals.to_bill()} for group in regrouped(groups, "day")
-        ],
+        "daily": [{"date": group.labels["day"], **group.totals.to_bill()} for group in regrouped(groups, "day")],
         "adapter_coverage": coverage(regrouped(groups, "adapter"), month),
         "unmetered_event_count": month.unmetered,
         "meter_events": [],

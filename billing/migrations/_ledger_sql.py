@@ -25,6 +25,8 @@ BEGIN
 END $$;
 CREATE TRIGGER usageevent_immutable BEFORE UPDATE OR DELETE ON billing_usageevent
     FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
+CREATE TRIGGER storedsnapshot_immutable BEFORE UPDATE OR DELETE ON billing_storedsnapshot
+    FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
 """
 
 ROLL_UP = """

@@ -70,9 +70,7 @@ class UsageEvent(models.Model):
     input_rate = models.DecimalField(max_digits=14, decimal_places=6, null=True)
     output_rate = models.DecimalField(max_digits=14, decimal_places=6, null=True)
     cached_rate = models.DecimalField(max_digits=14, decimal_places=6, null=True)
-    rate_card_id = models.UUIDField(
-        null=True, help_text="The rate card that gave the rates (GBP per million)."
-    )
+    rate_card_id = models.UUIDField(null=True, help_text="The rate card that gave the rates (GBP per million).")
     latency_ms = models.PositiveBigIntegerField(null=True, help_text="From admission to the last token.")
     ttft_ms = models.PositiveBigIntegerField(null=True, help_text="From admission to the first token.")
     status = models.CharField(max_length=20, choices=Status.choices)
@@ -118,9 +116,7 @@ class UsageEvent(models.Model):
                 name="usageevent_not_ok",
                 condition=~Q(status="ok"),
             ),
-            models.Index(
-                fields=("corrects",), name="usageevent_corrections", condition=Q(corrects__isnull=False)
-            ),
+            models.Index(fields=("corrects",), name="usageevent_corrections", condition=Q(corrects__isnull=False)),
         )
 
     def __str__(self) -> str:
@@ -151,7 +147,14 @@ class UsageEvent(models.Model):
         }
 
 
+FIELDS = (
+    *("id", "ts", "provider", "model", "mode", "modality", "input_tokens", "output_tokens", "cached_tokens"),
+    *("cost_gbp", "latency_ms", "ttft_ms", "status", "route_decision", "adapter_id", "session_key"),
+    *("api_key_id", "request_id", "stream", "corrects"),
+)
+
+
 def plain(amount: Decimal) -> Decimal:
     """The same amount without trailing zeros or an exponent, fit to be written as a JSON number."""
-    amount = amount.normalize()
-    return amount.quantize(Decimal(1)) if amount.as_tuple().exponent > 0 else amount  # type: ignore[operator]
+    text = f"{amount:f}"
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text) + 0  # not -0

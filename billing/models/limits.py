@@ -19,9 +19,7 @@ def new_secret() -> str:
 class WorkspaceLimit(models.Model):
     """What a workspace may spend and ask for. Empty: no limit."""
 
-    workspace = models.OneToOneField(
-        Workspace, on_delete=models.CASCADE, primary_key=True, related_name="limit"
-    )
+    workspace = models.OneToOneField(Workspace, on_delete=models.CASCADE, primary_key=True, related_name="limit")
     monthly_budget_pence = models.PositiveBigIntegerField(null=True, blank=True)
     requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
     tokens_per_minute = models.PositiveBigIntegerField(null=True, blank=True)
@@ -50,9 +48,7 @@ class Spend(models.Model):
     cost_gbp = models.DecimalField(max_digits=28, decimal_places=12)
 
     class Meta:
-        constraints = (
-            models.UniqueConstraint(fields=("workspace", "day", "api_key_id"), name="spend_unique"),
-        )
+        constraints = (models.UniqueConstraint(fields=("workspace", "day", "api_key_id"), name="spend_unique"),)
         indexes = (models.Index(fields=("api_key_id", "day"), name="spend_by_key"),)
 
     def __str__(self) -> str:
@@ -97,9 +93,7 @@ class LimitWarning(models.Model):
     limit_pence = models.PositiveBigIntegerField()
     created_at = models.DateTimeField(auto_now_add=True)
     attempts = models.PositiveIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(
-        null=True, help_text="Empty: delivered, given up, or nowhere to go."
-    )
+    next_attempt_at = models.DateTimeField(null=True, help_text="Empty: delivered, given up, or nowhere to go.")
     delivered_at = models.DateTimeField(null=True)
     last_error = models.TextField(blank=True)
 

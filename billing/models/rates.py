@@ -114,9 +114,7 @@ class RateCard(models.Model):
         )
 
     def __str__(self) -> str:
-        return (
-            f"{self.provider}/{self.model}/{self.mode}/{self.adapter_id or 'base'} from {self.effective_from}"
-        )
+        return f"{self.provider}/{self.model}/{self.mode}/{self.adapter_id or 'base'} from {self.effective_from}"
 
     def clean(self) -> None:
         for name in ("provider", "model", "adapter_id"):
@@ -144,9 +142,7 @@ class RateCard(models.Model):
         )
 
     def holds_at(self, moment: datetime) -> bool:
-        return self.effective_from <= moment and (
-            self.effective_until is None or moment < self.effective_until
-        )
+        return self.effective_from <= moment and (self.effective_until is None or moment < self.effective_until)
 
     @property
     def rate_of_cached(self) -> Decimal:

@@ -64,9 +64,7 @@ def rate_card(request: Request, card_id: str) -> Response:
     require_operator(request)
     if request.method == "DELETE":
         if card.is_in_effect:
-            raise ApiError(
-                409, "rate_card_in_effect", "This card is in effect; set its effective_until instead."
-            )
+            raise ApiError(409, "rate_card_in_effect", "This card is in effect; set its effective_until instead.")
         card.delete()
         return Response(status=204)
     change = RateCardEndSerializer(data=request.data)

@@ -56,9 +56,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def limit(workspace: Workspace, receiver: Receiver) -> WorkspaceLimit:
     RateCard.objects.create(input_rate=1, output_rate=1, effective_from=utc(2026, 1, 1))
-    return WorkspaceLimit.objects.create(
-        workspace=workspace, monthly_budget_pence=10, webhook_url=receiver.url
-    )
+    return WorkspaceLimit.objects.create(workspace=workspace, monthly_budget_pence=10, webhook_url=receiver.url)
 
 
 def test_it_works(limit: WorkspaceLimit, record: Record, receiver: Receiver) -> None:
@@ -96,9 +94,7 @@ def test_a_key_has_warnings_of_its_own(limit: WorkspaceLimit, record: Record, wo
     assert set(LimitWarning.objects.values_list("api_key_id", "percent")) == {(key.pk, 80), (key.pk, 100)}
 
 
-def test_what_is_not_taken_is_sent_again_later(
-    limit: WorkspaceLimit, record: Record, receiver: Receiver
-) -> None:
+def test_what_is_not_taken_is_sent_again_later(limit: WorkspaceLimit, record: Record, receiver: Receiver) -> None:
     record(input_tokens=0, output_tokens=80_000)
     notice_limits()
     receiver.status = 500
@@ -113,9 +109,7 @@ def test_what_is_not_taken_is_sent_again_later(
     assert len(identifiers) == 1
 
 
-def test_without_a_webhook_it_is_still_noticed(
-    limit: WorkspaceLimit, record: Record, receiver: Receiver
-) -> None:
+def test_without_a_webhook_it_is_still_noticed(limit: WorkspaceLimit, record: Record, receiver: Receiver) -> None:
     WorkspaceLimit.objects.update(webhook_url="")
     record(input_tokens=0, output_tokens=80_000)
     assert notice_limits() == 1

@@ -130,9 +130,7 @@ def test_without_limits_nothing_is_reserved(meter: Meter, workspace: Workspace, 
     assert not Reservation.objects.exists()
 
 
-def test_a_server_that_died_gives_back_what_it_reserved(
-    meter: Meter, workspace: Workspace, price: RateCard
-) -> None:
+def test_a_server_that_died_gives_back_what_it_reserved(meter: Meter, workspace: Workspace, price: RateCard) -> None:
     key = a_key(workspace, limit_pence=1)
     admit(meter, workspace, key).progress(input_tokens=0, output_tokens=500)
     meter.stop()

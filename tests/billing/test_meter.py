@@ -81,9 +81,7 @@ def test_an_upstreams_explicit_zero_is_a_zero(meter: Meter, intent: Usage) -> No
 
 
 def test_more_requests_than_one_file_has_slots(meter: Meter, workspace: Workspace) -> None:
-    intents = [
-        Usage(workspace_id=workspace.pk, provider="local", model="m", mode="byoc") for _ in range(1030)
-    ]
+    intents = [Usage(workspace_id=workspace.pk, provider="local", model="m", mode="byoc") for _ in range(1030)]
     opened = [meter.open(intent) for intent in intents]
     for metered in opened:
         metered.durable.result(WAIT_S)

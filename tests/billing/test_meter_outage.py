@@ -32,8 +32,7 @@ class Outage:
     def begin(self) -> None:
         self.server.execute(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS false')
         self.server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = %s AND application_name = %s",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name = %s",
             [self.name, APPLICATION_NAME],
         )
 

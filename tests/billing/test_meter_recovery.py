@@ -73,9 +73,7 @@ def test_it_works(workspace: Workspace, tmp_path: Path) -> None:
     meter.stop()
 
 
-def test_an_intent_that_comes_back_after_its_event_changes_nothing(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_an_intent_that_comes_back_after_its_event_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:
     """As after a power cut: the event was committed, the freed slot was not synced."""
     meter = Meter(tmp_path)
     meter.start()

@@ -14,9 +14,7 @@ from workspace.models import Workspace
 
 
 def test_it_works(record: Record) -> None:
-    event = record(
-        adapter_id="refund-policy", session_key="s", route_decision={"backend": "local"}, stream=True
-    )
+    event = record(adapter_id="refund-policy", session_key="s", route_decision={"backend": "local"}, stream=True)
     assert UsageEvent.objects.get() == event
     assert (event.adapter_id, event.input_tokens, event.output_tokens) == ("refund-policy", 10, 5)
     assert event.route_decision == {"backend": "local"}

@@ -72,9 +72,7 @@ def test_seven_days_are_today_and_the_six_before(api: Client, record: Record) ->
     assert api.get(URL, {"window": "7d"}).json()["totals"]["requests"] == 1
 
 
-@pytest.mark.parametrize(
-    ("param", "accepted"), [("window", "7d, 30d, month"), ("group_by", "provider, model")]
-)
+@pytest.mark.parametrize(("param", "accepted"), [("window", "7d, 30d, month"), ("group_by", "provider, model")])
 def test_a_bad_parameter_is_named_with_what_is_accepted(api: Client, param: str, accepted: str) -> None:
     answer = api.get(URL, {param: "week"})
     assert answer.status_code == 400
