@@ -1,0 +1,133 @@
+"""A model's weights, read from safetensors and fused as the decoder wants them."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from inference.engine.errors import ModelUnsupported
+from inference.engine.families import DecoderSpec
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """One layer. Projections are [out, in]; `qkv` is q, k and v stacked, `gate_up` gate and up."""
+
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    o: Tensor
+    o_bias: Tensor | None
+    gate_up: Tensor
+    down: Tensor
+    input_norm: Tensor
+    feed_forward_norm: Tensor
+    qk_norm: Tensor | None
+    post_attention_norm: Tensor | None
+    post_feed_forward_norm: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWeights:
+    """embedding and lm_head: [vocab, hidden]; they share memory where the model ties them."""
+
+    embedding: Tensor
+    lm_head: Tensor
+    final_norm: Tensor
+    layers: tuple[LayerWeights, ...]
+
+
+class Checkpoint:
+    """The tensors of a model folder, single or sharded, in the dtype and on the device asked for."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype, self.device = dtype, device
+        self.stack = ExitStack()
+        self.place: dict[str, safe_open] = {}
+        for shard in shards(folder):
+            file = self.stack.enter_context(safe_open(shard, framework="pt"))
+            self.place |= dict.fromkeys(file.keys(), file)
+
+    def find(self, name: str) -> Tensor | None:
+        file = self.place.get(name)
+        return None if file is None else file.get_tensor(name).to(self.device, self.dtype)
+
+    def take(self, name: str) -> Tensor:
+        tensor = self.find(name)
+        if tensor is None:
+            raise ModelUnsupported(f"the checkpoint has no tensor {name}.")
+        return tensor
+
+    def norm(self, name: str, offset: float) -> Tensor:
+        return self.take(name) + offset if offset else self.take(name)
+
+
+def shards(folder: Path) -> Iterator[Path]:
+    if (folder / INDEX).exists():
+        names = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+        yield from (folder / name for name in sorted(names))
+    else:
+        yield folder / SINGLE
+
+
+def load_weights(folder: Path, spec: DecoderSpec, dtype: torch.dtype, device: torch.device) -> ModelWeights:
+    """Read and fuse the weights of a model folder.
+
+    Raises:
+        ModelUnsupported: a tensor is missing or a file cannot be read.
+    """
+    try:
+        checkpoint = Checkpoint(folder, dtype, device)
+        with checkpoint.stack:
+            embedding = checkpoint.take("model.embed_tokens.weight")
+            return ModelWeights(
+                embedding=embedding,
+                lm_head=embedding if spec.tied_embeddings else checkpoint.take("lm_head.weight"),
+                final_norm=checkpoint.norm("model.norm.weight", spec.norm_offset),
+                layers=tuple(load_layer(checkpoint, spec, index) for index in range(spec.layers)),
+            )
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelUnsupported(f"the weights in {folder} cannot be read: {error}") from error
+
+
+def load_layer(checkpoint: Checkpoint, spec: DecoderSpec, index: int) -> LayerWeights:
+    prefix = f"model.layers.{index}"
+
+    def stacked(*modules: str) -> Tensor:
+        return torch.cat([checkpoint.take(f"{prefix}.{module}.weight") for module in modules])
+
+    def bias(*modules: str) -> Tensor | None:
+        found = [checkpoint.find(f"{prefix}.{module}.bias") for module in modules]
+        present = [tensor for tensor in found if tensor is not None]
+        return torch.cat(present) if len(present) == len(modules) else None
+
+    def norm(name: str) -> Tensor:
+        return checkpoint.norm(f"{prefix}.{name}.weight", spec.norm_offset)
+
+    attention = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    sandwich = spec.sandwich_norms
+    return LayerWeights(
+        qkv=stacked(*attention),
+        qkv_bias=bias(*attention),
+        o=stacked("self_attn.o_proj"),
+        o_bias=bias("self_attn.o_proj"),
+        gate_up=stacked("mlp.gate_proj", "mlp.up_proj"),
+        down=stacked("mlp.down_proj"),
+        input_norm=norm("input_layernorm"),
+        feed_forward_norm=norm("pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"),
+        qk_norm=qk_norm(spec, norm("self_attn.q_norm"), norm("self_attn.k_norm")) if spec.qk_norm else None,
+        post_attention_norm=norm("post_attention_layernorm") if sandwich else None,
+        post_feed_forward_norm=norm("post_feedforward_layernorm") if sandwich else None,
+    )
+
+
+def qk_norm(spec: DecoderSpec, q: Tensor, k: Tensor) -> Tensor:
+    """The weights of both norms laid over the query and key heads: [heads + kv_heads, head_dim]."""
+    return torch.cat([q.expand(spec.heads, -1), k.expand(spec.kv_heads, -1)])
