@@ -1,10 +1,12 @@
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from billing.models import LimitWarning, RateCard, UsageEvent, UsageRollup, WorkspaceLimit
+from billing.models.sinks import OutboxEntry, Sink
 from billing.models.snapshots import Reconciliation, StoredSnapshot
 from workspace.models import User
 
@@ -132,3 +134,36 @@ class ReconciliationAdmin(ReadOnlyAdmin):
     @admin.display(description="differences")
     def difference_count(self, outcome: Reconciliation) -> int:
         return len(outcome.differences)
+
+
+class SinkForm(forms.ModelForm):
+    token = forms.CharField(
+        required=False, widget=forms.PasswordInput, help_text="Write-only. Empty: as it is. Kept encrypted."
+    )
+
+    class Meta:
+        model = Sink
+        fields = ("name", "kind", "workspace", "url", "customer", "meters", "enabled")
+
+
+@admin.register(Sink)
+class SinkAdmin(ModelAdmin):
+    form = SinkForm
+    list_display = ("name", "kind", "workspace", "enabled", "delivered", "pending", "failures", "last_error")
+    list_select_related = ("workspace",)
+
+    @admin.display
+    def pending(self, sink: Sink) -> int:
+        return sink.lag()["pending"]
+
+    def save_model(self, request: HttpRequest, obj: Sink, form: Any, change: bool) -> None:
+        if form.cleaned_data["token"]:
+            obj.token = form.cleaned_data["token"]
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(OutboxEntry)
+class OutboxEntryAdmin(ReadOnlyAdmin):
+    list_display = ("id", "sink", "event_id", "ts", "refused")
+    list_filter = ("sink",)
+    list_select_related = ("sink",)

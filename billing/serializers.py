@@ -110,7 +110,7 @@ class SnapshotSerializer(PeriodSerializer):
     daily = DayBillSerializer(many=True)
     adapter_coverage = CoverageSerializer()
     unmetered_event_count = serializers.IntegerField()
-    meter_events = serializers.ListField(child=serializers.DictField())
+    meter_events = serializers.ListField(child=serializers.DictField())  # as in SinkSerializer
     autumn_events = serializers.ListField(child=serializers.DictField())
 
 
@@ -218,3 +218,19 @@ class CorrectionSerializer(serializers.Serializer):
     cached_tokens = serializers.IntegerField(min_value=0, required=False)
     cost_gbp = serializers.DecimalField(max_digits=24, decimal_places=12, min_value=0, required=False)
     reason = serializers.CharField(max_length=500)
+
+
+class SinkSerializer(serializers.Serializer):
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    enabled = serializers.BooleanField()
+    delivered = serializers.IntegerField()
+    pending = serializers.IntegerField()
+    oldest_pending = serializers.DateTimeField(allow_null=True)
+    refused = serializers.IntegerField()
+    failures = serializers.IntegerField()
+    last_error = serializers.CharField()
+
+
+class SinksSerializer(serializers.Serializer):
+    sinks = SinkSerializer(many=True)

@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery, shared_task
 from celery.schedules import crontab
 
+from billing.outbox import deliver_outbox
 from billing.partitions import ensure_months_ahead, month_start
 from billing.periods import Period
 from billing.reconcile import reconcile
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 @app.on_after_finalize.connect
 def schedule(sender: Celery, **_: Any) -> None:
     sender.add_periodic_task(30, warn_of_limits.s(), name="warn-of-limits")
+    sender.add_periodic_task(10, post_out.s(), name="post-out")
     sender.add_periodic_task(crontab(minute="5"), make_partitions.s(), name="make-partitions")
     sender.add_periodic_task(crontab(minute="10"), store_snapshots.s(), name="store-snapshots")
     sender.add_periodic_task(crontab(hour="3", minute="20"), reconcile_months.s(), name="reconcile-months")
@@ -30,6 +32,12 @@ def warn_of_limits() -> None:
     """Notice limits used to 80 % and 100 %, and send what is due."""
     notice_limits()
     deliver_warnings()
+
+
+@shared_task
+def post_out() -> None:
+    """Deliver to other meters what waits for them."""
+    deliver_outbox()
 
 
 @shared_task

@@ -5,8 +5,10 @@ from dataclasses import astuple, dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import connection, models
+from django.db.models import Q
 
+from billing.models import Sink
 from billing.models.events import plain
 from billing.periods import Period
 from workspace.models import Workspace
@@ -122,9 +124,14 @@ def snapshot(workspace: Workspace, period: Period) -> dict[str, Any]:
         "daily": [{"date": group.labels["day"], **group.totals.to_bill()} for group in regrouped(groups, "day")],
         "adapter_coverage": coverage(regrouped(groups, "adapter"), month),
         "unmetered_event_count": month.unmetered,
-        "meter_events": [],
+        "meter_events": [sink.lag() for sink in sinks_of(workspace)],
         "autumn_events": [],
     }
+
+
+def sinks_of(workspace: Workspace) -> "models.QuerySet[Sink]":
+    """The other meters that this workspace's events are delivered to."""
+    return Sink.objects.filter(Q(workspace=None) | Q(workspace=workspace))
 
 
 def coverage(by_adapter: list[Group], month: Totals) -> dict[str, Any]:

@@ -10,6 +10,7 @@ urlpatterns = [
     path("api/v1/billing/hybrie/snapshot", usage.billing_snapshot),
     path("api/v1/billing/snapshots", ledger.snapshots),
     path("api/v1/billing/reconciliations", ledger.reconciliations),
+    path("api/v1/billing/sinks", ledger.sinks),
     path("api/v1/billing/limits", limits.limits),
     path("api/v1/billing/rate-cards", rates.rate_cards),
     path("api/v1/billing/rate-cards/<uuid:card_id>", rates.rate_card),

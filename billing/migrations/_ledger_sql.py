@@ -85,4 +85,20 @@ CREATE TRIGGER usageevent_settle AFTER INSERT ON billing_usageevent
     REFERENCING NEW TABLE AS new_events FOR EACH STATEMENT EXECUTE FUNCTION billing_settle();
 """
 
-LEDGER_SQL = PARTITION_BY_MONTH + IMMUTABLE + ROLL_UP + SETTLE
+POST_OUT = """
+CREATE FUNCTION billing_post_out() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM billing_sink WHERE enabled) THEN
+        INSERT INTO billing_outboxentry (sink_id, event_id, ts, refused)
+        SELECT s.id, e.id, e.ts, ''
+        FROM new_events e JOIN billing_sink s
+            ON s.enabled AND (s.workspace_id IS NULL OR s.workspace_id = e.workspace_id)
+        ORDER BY e.ts, e.id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER usageevent_post_out AFTER INSERT ON billing_usageevent
+    REFERENCING NEW TABLE AS new_events FOR EACH STATEMENT EXECUTE FUNCTION billing_post_out();
+"""
+
+LEDGER_SQL = PARTITION_BY_MONTH + IMMUTABLE + ROLL_UP + SETTLE + POST_OUT

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from billing import serializers
 from billing.corrections import COUNTS, correct
 from billing.export import CONTENT_TYPES, exported
-from billing.models import Reconciliation, StoredSnapshot, UsageEvent
+from billing.models import Reconciliation, Sink, StoredSnapshot, UsageEvent
 from billing.pages import selected
 from billing.parameters import choice, month
 from billing.periods import Period
@@ -96,3 +96,12 @@ def reconciliations(request: Request) -> Response:
         return Response({"reconciliations": [outcome.to_dict() for outcome in last]})
     moment = month(request.query_params, "month", datetime.now(UTC))
     return Response(reconcile(Period.month_of(moment)).to_dict(), status=201)
+
+
+@extend_schema(operation_id="sinks", tags=["billing"], responses=serializers.SinksSerializer)
+@api_view(["GET"])
+@renderer_classes([ExactJSONRenderer])
+def sinks(request: Request) -> Response:
+    """The other meters that events are delivered to, with how far behind each is. For the operator."""
+    require_operator(request)
+    return Response({"sinks": [sink.lag() for sink in Sink.objects.all()]})
