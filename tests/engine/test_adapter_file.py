@@ -1,0 +1,153 @@
+"""What is taken as an adapter, and the field that each refusal names."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
+from inference.engine.adapter_file import read_adapter
+from inference.engine.errors import AdapterIncompatible
+from inference.engine.families import DecoderSpec, describe
+from tests.engine.tiny_models import CONFIGS, make_adapter, make_model
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model("llama", tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def adapter(model: Path, tmp_path: Path) -> Path:
+    return make_adapter(model, tmp_path / "adapter", target_modules=["q_proj", "down_proj"], lora_alpha=16)
+
+
+@pytest.fixture
+def spec(model: Path) -> DecoderSpec:
+    return describe(AutoConfig.from_pretrained(model))
+
+
+def edit_config(adapter: Path, **options: Any) -> None:
+    file = adapter / CONFIG
+    file.write_text(json.dumps(json.loads(file.read_text()) | options))
+
+
+def edit_tensors(adapter: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(adapter / WEIGHTS)
+    change(tensors)
+    save_file(tensors, adapter / WEIGHTS)
+
+
+def test_it_works(adapter: Path, spec: DecoderSpec) -> None:
+    weights = read_adapter(adapter, spec, 64)
+    assert weights.info.rank == 8
+    assert weights.info.alpha == 16
+    assert weights.info.target_modules == ("down_proj", "q_proj")
+    assert weights.info.size_bytes == sum((adapter / name).stat().st_size for name in (CONFIG, WEIGHTS))
+    assert set(weights.factors) == {"qkv", "down"}
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"peft_type": "LOHA"}, "peft_type"),
+        ({"peft_type": None}, "peft_type"),
+        ({"r": 0}, "r"),
+        ({"r": -4}, "r"),
+        ({"r": "8"}, "r"),
+        ({"r": 10**30}, WEIGHTS),
+        ({"lora_alpha": "x"}, "lora_alpha"),
+        ({"lora_alpha": None}, "lora_alpha"),
+        ({"rank_pattern": {"q_proj": 0}}, "rank_pattern"),
+        ({"rank_pattern": ["q_proj"]}, "rank_pattern"),
+        ({"alpha_pattern": {"(": 4}}, "alpha_pattern"),
+        ({"use_rslora": "yes"}, "use_rslora"),
+        ({"use_dora": True}, "use_dora"),
+        ({"bias": "all"}, "bias"),
+        ({"bias": "lora_only"}, "bias"),
+        ({"lora_bias": True}, "lora_bias"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"trainable_token_indices": [1]}, "trainable_token_indices"),
+        ({"layer_replication": [[0, 2]]}, "layer_replication"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+        ({"use_qalora": True}, "use_qalora"),
+        ({"target_parameters": ["x"]}, "target_parameters"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights"),
+        ({"an_option_of_tomorrow": 3}, "an_option_of_tomorrow"),
+        ({"target_modules": None}, "target_modules"),
+        ({"target_modules": []}, "target_modules"),
+        ({"target_modules": ["lm_head"]}, "target_modules"),
+        ({"target_modules": ["q_proj", "down_proj", "embed_tokens"]}, "target_modules"),
+        ({"target_modules": ".*"}, "target_modules"),
+        ({"target_modules": "("}, "target_modules"),
+        ({"target_modules": ["q_proj"]}, "target_modules"),
+        ({"target_modules": ["q_proj", "down_proj", "v_proj"]}, WEIGHTS),
+    ],
+)
+def test_an_option_that_is_not_served_is_named(
+    adapter: Path, spec: DecoderSpec, options: dict[str, Any], field: str
+) -> None:
+    edit_config(adapter, **options)
+    with pytest.raises(AdapterIncompatible) as refusal:
+        read_adapter(adapter, spec, 64)
+    assert refusal.value.field == field
+
+
+def test_a_rank_over_the_limit_is_refused(adapter: Path, spec: DecoderSpec) -> None:
+    with pytest.raises(AdapterIncompatible, match="at most 4") as refusal:
+        read_adapter(adapter, spec, 4)
+    assert refusal.value.field == "r"
+
+
+KEY = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda tensors: tensors.pop(KEY), WEIGHTS),
+        (lambda tensors: tensors[KEY].fill_(float("nan")), WEIGHTS),
+        (lambda tensors: tensors[KEY][0, 0].fill_(float("inf")), WEIGHTS),
+        (lambda tensors: tensors.update({KEY: torch.zeros(8, 3)}), WEIGHTS),
+        (lambda tensors: tensors.update({KEY: torch.zeros(8, 64, dtype=torch.int32)}), WEIGHTS),
+        (lambda tensors: tensors.update({KEY.replace("layers.1", "layers.7"): tensors[KEY].clone()}), "target_modules"),
+        (lambda tensors: tensors.update({"something.else": torch.zeros(1)}), "target_modules"),
+    ],
+)
+def test_a_bad_tensor_is_refused(adapter: Path, spec: DecoderSpec, change: Callable, field: str) -> None:
+    edit_tensors(adapter, change)
+    with pytest.raises(AdapterIncompatible) as refusal:
+        read_adapter(adapter, spec, 64)
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors", b"\xff" * 100, (2**60).to_bytes(8, "little") + b"{}"])
+def test_weights_that_cannot_be_read_are_refused(adapter: Path, spec: DecoderSpec, content: bytes) -> None:
+    (adapter / WEIGHTS).write_bytes(content)
+    with pytest.raises(AdapterIncompatible, match="safetensors"):
+        read_adapter(adapter, spec, 64)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_a_configuration_that_cannot_be_read_is_refused(adapter: Path, spec: DecoderSpec, content: bytes) -> None:
+    (adapter / CONFIG).write_bytes(content)
+    with pytest.raises(AdapterIncompatible, match=CONFIG):
+        read_adapter(adapter, spec, 64)
+
+
+def test_a_pickle_is_not_read(adapter: Path, spec: DecoderSpec) -> None:
+    (adapter / WEIGHTS).rename(adapter / "adapter_model.bin")
+    with pytest.raises(AdapterIncompatible, match="never pickles"):
+        read_adapter(adapter, spec, 64)
+
+
+def test_an_adapter_of_another_base_model_is_refused(adapter: Path) -> None:
+    with pytest.raises(AdapterIncompatible, match="shape"):
+        read_adapter(adapter, describe(CONFIGS["gemma3"]), 64)
