@@ -66,7 +66,7 @@ def test_a_copied_prefix_continues_as_if_it_had_been_fed(tmp_path: Path) -> None
     first = Running(runner, [index % 300 for index in range(50)])
     runner.step([first.feed()])
     prefix = runner.kv.copy_out(first.kv, 0, 32)
-    second = Running(runner, first.tokens[:32] + [11, 12, 13])
+    second = Running(runner, [*first.tokens[:32], 11, 12, 13])
     runner.kv.extend(second.kv, 35)
     runner.kv.copy_in(second.kv, 0, prefix)
     second.fed = 32
