@@ -3,8 +3,11 @@
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from cryptography.fernet import Fernet
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,6 +78,26 @@ class LabHome:
             self.prepare()
             write_private(path, secrets.token_urlsafe(48))
         return path.read_text().strip()
+
+    def encryption_key(self) -> str:
+        """The key that stored secrets are encrypted under: made once, kept at mode 0600."""
+        path = self.root / "encryption_key"
+        if not path.exists():
+            self.prepare()
+            keep_private(path, Fernet.generate_key().decode())
+        return path.read_text().strip()
+
+
+def keep_private(path: Path, text: str) -> None:
+    """Write `text` to `path` (mode 0600) unless another process was first: what is there stays."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(FileExistsError):
+        os.link(temporary, path)
+    os.unlink(temporary)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -25,6 +25,35 @@ class Principal:
     via: Literal["api_key", "cli_token", "session", "open_loopback"]
     user: User | None = None
     api_key: ApiKey | None = None
+    cli_token: CliToken | None = None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose credential a request carries, in whatever workspace."""
+
+    via: Literal["api_key", "cli_token", "session"]
+    user: User | None = None
+    api_key: ApiKey | None = None
+    cli_token: CliToken | None = None
+
+
+def identify_caller(request: HttpRequest) -> Caller:
+    """Authenticate a request that needs no workspace: what a person asks before choosing one.
+
+    Raises:
+        ApiError: 401 without a valid credential.
+    """
+    secret = bearer_secret(request)
+    if secret is None:
+        if not request.user.is_authenticated:
+            raise unauthenticated("This needs a login: send 'Authorization: Bearer stim_cli_…'.", "missing_api_key")
+        refuse_forgery(request)
+        return Caller("session", request.user)
+    if secret.startswith(CliToken.kind):
+        token = live_token(secret)
+        return Caller("cli_token", token.user, cli_token=token)
+    return Caller("api_key", api_key=from_secret(request, secret).api_key)
 
 
 def identify(request: HttpRequest) -> Principal:
@@ -35,12 +64,9 @@ def identify(request: HttpRequest) -> Principal:
     Raises:
         ApiError: 401 without a valid credential, 403 for a workspace or an address the credential may not use.
     """
-    header = request.headers.get("authorization")
-    if header is not None:
-        scheme, _, secret = header.partition(" ")
-        if scheme.lower() != "bearer":
-            raise unauthenticated("Authorization must be 'Bearer hyb_…' or 'Bearer stim_cli_…'.")
-        return from_secret(request, secret.strip())
+    secret = bearer_secret(request)
+    if secret is not None:
+        return from_secret(request, secret)
     if request.user.is_authenticated:
         refuse_forgery(request)
         return for_user(request.user, request.headers.get(WORKSPACE_HEADER) or chosen(request), "session")
@@ -49,23 +75,40 @@ def identify(request: HttpRequest) -> Principal:
     raise unauthenticated("This needs a key: send 'Authorization: Bearer hyb_…'.", "missing_api_key")
 
 
+def bearer_secret(request: HttpRequest) -> str | None:
+    header = request.headers.get("authorization")
+    if header is None:
+        return None
+    scheme, _, secret = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise unauthenticated("Authorization must be 'Bearer hyb_…' or 'Bearer stim_cli_…'.")
+    return secret.strip()
+
+
 def from_secret(request: HttpRequest, secret: str) -> Principal:
     if secret.startswith(ApiKey.kind):
         return from_api_key(request, secret)
     if secret.startswith(CliToken.kind):
-        token = CliToken.find(secret)
-        if token is None or token.revoked_at or token.is_expired or not token.user.is_active:
-            raise unauthenticated("This CLI token is unknown, revoked or expired; log in again.")
-        token.note_use()
+        token = live_token(secret)
         wanted = request.headers.get(WORKSPACE_HEADER) or str(token.workspace_id)
-        return for_user(token.user, wanted, "cli_token")
+        return for_user(token.user, wanted, "cli_token", token)
     raise unauthenticated("The bearer secret must start with 'hyb_' or 'stim_cli_'.")
+
+
+def live_token(secret: str) -> CliToken:
+    token = CliToken.find(secret)
+    if token is None or not token.is_live:
+        raise unauthenticated("This CLI token is unknown, revoked or expired; log in again.")
+    token.note_use()
+    return token
 
 
 def from_api_key(request: HttpRequest, secret: str) -> Principal:
     key = ApiKey.find(secret)
     if key is None or key.revoked_at:
         raise unauthenticated("This API key is unknown or revoked.")
+    if key.has_outlived_its_login:
+        raise unauthenticated("The login that this API key was made from has ended.")
     if key.is_expired:
         raise unauthenticated("This API key has expired.", "api_key_expired")
     address = request.META.get("REMOTE_ADDR", "")
@@ -75,7 +118,9 @@ def from_api_key(request: HttpRequest, secret: str) -> Principal:
     return Principal(key.workspace, Role.MEMBER, "api_key", api_key=key)
 
 
-def for_user(user: User, wanted: str | None, via: Literal["cli_token", "session"]) -> Principal:
+def for_user(
+    user: User, wanted: str | None, via: Literal["cli_token", "session"], token: CliToken | None = None
+) -> Principal:
     """The user in the workspace `wanted` (an id), or in their first one."""
     memberships = Membership.objects.filter(user=user).select_related("workspace").order_by("created_at")
     if wanted is not None:
@@ -86,7 +131,7 @@ def for_user(user: User, wanted: str | None, via: Literal["cli_token", "session"
     membership = memberships.first()
     if membership is None:
         raise ApiError(403, "workspace_forbidden", "You are not a member of this workspace.", WORKSPACE_HEADER)
-    return Principal(membership.workspace, Role(membership.role), via, user=user)
+    return Principal(membership.workspace, Role(membership.role), via, user=user, cli_token=token)
 
 
 def chosen(request: HttpRequest) -> str | None:

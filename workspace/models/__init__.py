@@ -1,6 +1,9 @@
 from workspace.models.adapters import Adapter, AdapterPlacement, AdapterState
+from workspace.models.audit import AuditEntry
 from workspace.models.credentials import ApiKey, CliToken
+from workspace.models.device_logins import DeviceGrantRefused, DeviceLogin
 from workspace.models.internalizations import Internalization
+from workspace.models.providers import ProviderCredential
 from workspace.models.users import User
 from workspace.models.workspaces import Membership, Role, Workspace
 
@@ -9,9 +12,13 @@ __all__ = [
     "AdapterPlacement",
     "AdapterState",
     "ApiKey",
+    "AuditEntry",
     "CliToken",
+    "DeviceGrantRefused",
+    "DeviceLogin",
     "Internalization",
     "Membership",
+    "ProviderCredential",
     "Role",
     "User",
     "Workspace",

@@ -6,7 +6,7 @@ import ipaddress
 import secrets
 import uuid
 from datetime import timedelta
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -16,6 +16,7 @@ from django.utils import timezone
 from workspace.models.workspaces import Workspace
 
 PREFIX_LENGTH = 8
+TOKEN_SHOWN = 4  # what the command line remembers of its token, to find it again in the list
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 
@@ -68,6 +69,12 @@ class Secret(models.Model):
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
+    @property
+    def status(self) -> str:
+        if self.revoked_at:
+            return "revoked"
+        return "expired" if self.is_expired else "active"
+
     def revoke(self) -> None:
         self.revoked_at = self.revoked_at or timezone.now()
         self.save(update_fields=["revoked_at"])
@@ -103,12 +110,19 @@ class ApiKey(Secret):
     credit_limit_pence = models.PositiveBigIntegerField(null=True, blank=True)
     credit_limit_reset_period = models.CharField(max_length=10, choices=ResetPeriod.choices, blank=True)
     ip_allowlist = ArrayField(models.CharField(max_length=64), default=list, blank=True)
+    login = models.ForeignKey(
+        "CliToken",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="session_keys",
+        help_text="A key of one command-line session: it ends with the login it was made from.",
+    )
+    runtime_session_id = models.CharField(max_length=200, blank=True, db_index=True)
 
     class Meta(Secret.Meta):
         constraints = (
-            models.CheckConstraint(
-                condition=models.Q(env__in=["prod", "staging", "dev"]), name="apikey_env_known"
-            ),
+            models.CheckConstraint(condition=models.Q(env__in=["prod", "staging", "dev"]), name="apikey_env_known"),
             models.CheckConstraint(
                 condition=models.Q(credit_limit_reset_period__in=["", "daily", "weekly", "monthly"]),
                 name="apikey_reset_period_known",
@@ -125,6 +139,29 @@ class ApiKey(Secret):
             return False
         return any(caller in ipaddress.ip_network(network, strict=False) for network in self.ip_allowlist)
 
+    @property
+    def has_outlived_its_login(self) -> bool:
+        login = self.login
+        return login is not None and not (
+            login.is_live and login.user.memberships.filter(workspace=self.workspace_id).exists()
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.pk,
+            "name": self.name,
+            "prefix": f"{self.kind}{self.prefix}",
+            "env": self.env,
+            "status": self.status,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "revoked_at": self.revoked_at,
+            "last_used_at": self.last_used_at,
+            "credit_limit_pence": self.credit_limit_pence,
+            "credit_limit_reset_period": self.credit_limit_reset_period or None,
+            "ip_allowlist": self.ip_allowlist,
+        }
+
 
 class CliToken(Secret):
     """A token for the command line: acts as its user, in `workspace` unless a request names another."""
@@ -133,3 +170,20 @@ class CliToken(Secret):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="cli_tokens")
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
+
+    @property
+    def is_live(self) -> bool:
+        return self.status == "active" and self.user.is_active
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.pk,
+            "name": self.name,
+            "prefix": f"{self.kind}{self.prefix[:TOKEN_SHOWN]}",
+            "workspace_id": self.workspace_id,
+            "status": self.status,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "revoked_at": self.revoked_at,
+            "last_used_at": self.last_used_at,
+        }
