@@ -80,20 +80,23 @@ class QueueFull(EngineError):
 
 
 class PromptTooLong(EngineError):
-    """The prompt leaves no room for a single new token.
+    """Prompt and answer do not fit into the context.
 
     Attributes:
-        prompt_tokens: what the request holds.
-        limit: the most tokens that prompt and answer may have together.
+        prompt_tokens: tokens of the prompt.
+        max_tokens: of the answer, as asked for; None: a single one would not fit.
+        limit: the most tokens that both may have together.
     """
 
     code = "context_length_exceeded"
 
-    def __init__(self, prompt_tokens: int, limit: int) -> None:
+    def __init__(self, prompt_tokens: int, max_tokens: int | None, limit: int) -> None:
+        asked = f" and max_tokens is {max_tokens}" if max_tokens else ""
         super().__init__(
-            f"The prompt has {prompt_tokens} tokens; the context is {limit} tokens, the answer included."
+            f"The prompt has {prompt_tokens} tokens{asked}; the context holds {limit}, prompt and answer together."
         )
         self.prompt_tokens = prompt_tokens
+        self.max_tokens = max_tokens
         self.limit = limit
 
 
@@ -127,9 +130,9 @@ class InvalidMessages(InvalidRequest):
 
 
 class EngineStopped(EngineError):
-    """The engine is draining or has stopped; nothing new is taken."""
+    """The engine has not started, is draining or has stopped; nothing new is taken."""
 
     code = "engine_stopped"
 
     def __init__(self) -> None:
-        super().__init__("The engine is shutting down.")
+        super().__init__("The engine is not running.")

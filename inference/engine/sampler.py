@@ -86,6 +86,7 @@ class Sampled:
     logprob: TokenLogprob | None = None
 
 
+@torch.inference_mode()
 def sample(logits: Tensor, states: Sequence[SamplingState]) -> list[Sampled]:
     """Choose a token for each row and count it in the row's state.
 
@@ -136,16 +137,12 @@ def report(
 
 def penalise(logits: Tensor, states: Sequence[SamplingState]) -> None:
     """Lower the logits of tokens that occurred, in place: repetition first, then frequency and presence."""
-    counted = [
-        (row, state.params, state.counts) for row, state in enumerate(states) if state.counts is not None
-    ]
+    counted = [(row, state.params, state.counts) for row, state in enumerate(states) if state.counts is not None]
     if not counted:
         return
     sizes = [counts.size for _, _, counts in counted]
     device = logits.device
-    tokens = torch.from_numpy(np.concatenate([counts.tokens[: counts.size] for _, _, counts in counted])).to(
-        device
-    )
+    tokens = torch.from_numpy(np.concatenate([counts.tokens[: counts.size] for _, _, counts in counted])).to(device)
     answered = torch.from_numpy(np.concatenate([counts.answered[: counts.size] for _, _, counts in counted]))
     answered = answered.to(device)
     repeat = torch.tensor(sizes, device=device)
@@ -195,9 +192,7 @@ def draw_narrowed(scaled: Tensor, states: Sequence[SamplingState]) -> list[int]:
     Looks at the likeliest tokens first; a row whose nucleus reaches beyond them is sorted in full.
     """
     vocabulary = scaled.shape[-1]
-    top_k = [
-        min(state.params.top_k, vocabulary) if state.params.top_k > 0 else vocabulary for state in states
-    ]
+    top_k = [min(state.params.top_k, vocabulary) if state.params.top_k > 0 else vocabulary for state in states]
     top_p = column([state.params.top_p for state in states], scaled)
     draws = [state.draw() for state in states]
     limited = [k for k in top_k if k < vocabulary]
@@ -233,9 +228,7 @@ def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
 def invert(cumulative: Tensor, draws: Sequence[float]) -> Tensor:
     """The first place [rows, 1] where each row's cumulative sum reaches its draw's share of the total."""
     total = cumulative[:, -1:]
-    return torch.searchsorted(cumulative, column(draws, cumulative) * total).clamp_(
-        max=cumulative.shape[-1] - 1
-    )
+    return torch.searchsorted(cumulative, column(draws, cumulative) * total).clamp_(max=cumulative.shape[-1] - 1)
 
 
 def column(values: Sequence[float] | Sequence[int], like: Tensor) -> Tensor:

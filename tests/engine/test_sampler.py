@@ -149,9 +149,7 @@ def test_counts_grow_with_the_answer() -> None:
     counts = TokenCounts([4, 4, 8])
     for token in [8, *range(100, 200), 8]:
         counts.add(token)
-    found = dict(
-        zip(counts.tokens[: counts.size].tolist(), counts.answered[: counts.size].tolist(), strict=True)
-    )
+    found = dict(zip(counts.tokens[: counts.size].tolist(), counts.answered[: counts.size].tolist(), strict=True))
     assert found == {4: 0, 8: 2} | dict.fromkeys(range(100, 200), 1)
 
 
@@ -183,9 +181,7 @@ def test_logprobs_are_of_the_models_own_distribution() -> None:
     assert first.logprob.token == first.token
     assert first.logprob.logprob == pytest.approx(float(raw[0, first.token]), abs=1e-5)
     assert [token for token, _ in first.logprob.top] == raw[0].topk(4).indices.tolist()
-    assert [value for _, value in first.logprob.top] == pytest.approx(
-        raw[0].topk(4).values.tolist(), abs=1e-5
-    )
+    assert [value for _, value in first.logprob.top] == pytest.approx(raw[0].topk(4).values.tolist(), abs=1e-5)
     assert second.logprob.top == ()
 
 

@@ -62,9 +62,7 @@ def test_the_models_own_recommendation_applies(tmp_path: Path) -> None:
 
 
 def test_a_recommendation_out_of_range_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "generation_config.json").write_text(
-        json.dumps({"temperature": 7, "top_k": 20, "top_p": None})
-    )
+    (tmp_path / "generation_config.json").write_text(json.dumps({"temperature": 7, "top_k": 20, "top_p": None}))
     assert recommended_sampling(tmp_path) == SamplingParams(top_k=20)
 
 

@@ -1,0 +1,51 @@
+"""How many prompt tokens fit into a step without the streams in it noticing."""
+
+LONGEST_STEP = 2.5  # in usual steps; users see at most 3, and timings scatter
+LEAST = 16
+WEIGHT = 0.2  # of the newest observation
+
+
+class PrefillPace:
+    """Learns what a step costs, and what a prompt's token adds to it, on this machine under its present load.
+
+    What a usual step costs is kept per power of two of the number of streams.
+
+    Args:
+        most: prompt tokens in a step, however fast the machine.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.step_s: dict[int, float] = {}
+        self.token_s: float | None = None
+
+    def budget(self, streams: int, beginners: int) -> int:
+        """Prompt tokens for the next step.
+
+        Args:
+            streams: answers that wait for their next token.
+            beginners: requests that could have their first. Where they are more, they count for more: were a
+                burst let in at a trickle, everyone in it would wait longer.
+        """
+        if not streams or not self.step_s or not self.token_s:
+            return self.most
+        slack = LONGEST_STEP * max(1.0, beginners / streams) - 1
+        return max(min(LEAST, self.most), min(self.most, int(slack * self.usual_s(streams) / self.token_s)))
+
+    def observe(self, seconds: float, streams: int, prompt_tokens: int) -> None:
+        """A step took so long."""
+        if not prompt_tokens:
+            size = streams.bit_length()
+            self.step_s[size] = blend(self.step_s.get(size), seconds)
+        elif prompt_tokens >= LEAST:  # of fewer, the cost drowns in the step's own
+            usual_s = self.usual_s(max(streams, 1)) if self.step_s else 0.0
+            self.token_s = blend(self.token_s, max(0.0, seconds - usual_s) / prompt_tokens)
+
+    def usual_s(self, streams: int) -> float:
+        """A step's usual duration: as seen for the nearest number of streams."""
+        size = streams.bit_length()
+        return self.step_s[min(self.step_s, key=lambda known: abs(known - size))]
+
+
+def blend(old: float | None, new: float) -> float:
+    return new if old is None else old + WEIGHT * (new - old)

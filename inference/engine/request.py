@@ -1,0 +1,65 @@
+"""What an engine is asked, and what it answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from inference.engine.sampler import TokenLogprob
+from inference.engine.sampling import SamplingParams
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One prompt to continue.
+
+    Attributes:
+        request_id: names the request to `cancel`.
+        adapter_key: a loaded adapter; None is the base model.
+        tenant: the engine serves tenants fairly, and requests of one in order.
+    """
+
+    request_id: str
+    prompt_tokens: Sequence[int]
+    sampling: SamplingParams
+    adapter_key: str | None = None
+    tenant: str = ""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one request; `cached_tokens` are those of the prompt that did not have to be computed."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """A piece of an answer. The last one has `finish_reason` and `usage`; on "error" also `error`.
+
+    Attributes:
+        text: what is certain now; may be empty while tokens are held back.
+        tokens: generated since the last piece, an end-of-sequence token included.
+        logprobs: of these tokens, if asked for.
+    """
+
+    text: str = ""
+    tokens: Sequence[int] = ()
+    logprobs: Sequence[TokenLogprob] = field(default_factory=tuple)
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    error: str | None = None
+
+    def merged(self, later: "Output") -> "Output":
+        """Both pieces as one."""
+        return Output(
+            self.text + later.text,
+            [*self.tokens, *later.tokens],
+            [*self.logprobs, *later.logprobs],
+            later.finish_reason,
+            later.usage,
+            later.error,
+        )

@@ -1,0 +1,45 @@
+import pytest
+
+from inference.engine.prefill_pace import LEAST, PrefillPace
+
+
+@pytest.fixture
+def pace() -> PrefillPace:
+    """On a machine where a step takes 10 ms, 40 ms with 16 streams, and each prompt token 0.1 ms."""
+    pace = PrefillPace(256)
+    pace.observe(0.010, 1, 0)
+    pace.observe(0.040, 16, 0)
+    pace.observe(0.010 + 0.0100, 0, 100)
+    return pace
+
+
+def test_a_prompt_alone_goes_at_full_speed(pace: PrefillPace) -> None:
+    assert pace.budget(0, 1) == 256
+    assert PrefillPace(64).budget(0, 1) == 64
+
+
+def test_beside_streams_a_step_stays_within_two_and_a_half_usual_ones(pace: PrefillPace) -> None:
+    assert pace.budget(1, 1) == pytest.approx(150, abs=1)
+    assert pace.budget(16, 1) == 256
+
+
+def test_a_slow_prompt_still_gets_on(pace: PrefillPace) -> None:
+    for _ in range(100):
+        pace.observe(5, 1, 20)
+    assert pace.budget(1, 1) == LEAST
+
+
+def test_a_burst_is_let_in_at_once_where_few_are_kept_waiting_by_it(pace: PrefillPace) -> None:
+    assert pace.budget(1, 15) == 256
+
+
+def test_it_follows_the_machine(pace: PrefillPace) -> None:
+    for _ in range(100):
+        pace.observe(0.005, 1, 0)
+    assert pace.budget(1, 1) == pytest.approx(75, abs=1)
+
+
+def test_a_few_prompt_tokens_say_nothing_about_their_cost(pace: PrefillPace) -> None:
+    before = pace.budget(1, 1)
+    pace.observe(0.011, 1, 2)
+    assert pace.budget(1, 1) == before
