@@ -201,10 +201,10 @@ def move(placement: AdapterPlacement, state: AdapterState, error: str = "", **fi
     AdapterPlacement.objects.filter(pk=placement.pk).update(state=state, error=error, **fields)
 
 
-def note_evictions(backend: str, engine_keys: Sequence[str]) -> None:
-    """Record that a backend has evicted adapters to make room."""
-    AdapterPlacement.objects.filter(backend=backend, adapter__in=list(engine_keys)).update(
-        state=AdapterState.REGISTERED, loaded_at=None
+def note_eviction(engine_key: str) -> None:
+    """Record that the engine has evicted an adapter to make room."""
+    AdapterPlacement.objects.filter(backend=LOCAL, adapter=engine_key).update(
+        state=AdapterState.REGISTERED, loaded_at=None, pinned=False
     )
 
 

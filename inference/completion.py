@@ -1,61 +1,73 @@
 """One chat request on its way through a backend, and the one event that it leaves behind."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from billing.meter import Metered, meter
 from billing.models import Status
 from billing.usage import Usage
-from inference.backends.base import ChatDelta, ChatRequest, ChatUsage
+from inference.backends.base import ChatDelta, ChatRequest, ChatUsage, Prepared
 from inference.openai.chat_request import ChatBody
 from inference.routing import Route
 from workspace.identity import Principal
 
 
-class MeteredUsage(ChatUsage):
-    """Tells the meter of every count that the backend makes, so that a killed server has still billed it."""
-
-    def __init__(self, metered: Metered) -> None:
-        super().__init__()
-        self.metered = metered
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name.endswith("_tokens") and hasattr(self, "metered"):
-            self.metered.progress(
-                input_tokens=self.prompt_tokens,
-                output_tokens=self.completion_tokens,
-                cached_tokens=self.cached_tokens,
-            )
-
-
 class Completion:
     """Streams the pieces of an answer. However it ends, one event is committed before `pieces` ends."""
 
-    def __init__(self, principal: Principal, body: ChatBody, route: Route, request_id: str) -> None:
-        self.principal = principal
+    def __init__(self, body: ChatBody, route: Route, prepared: Prepared, metered: Metered) -> None:
         self.body = body
         self.route = route
-        self.request_id = request_id
-        self.usage = ChatUsage()
+        self.prepared = prepared
+        self.metered = metered
+        self.usage = ChatUsage(on_change=self.note)
 
-    async def pieces(self) -> AsyncIterator[ChatDelta]:
+    @classmethod
+    def admit(cls, principal: Principal, body: ChatBody, route: Route, request_id: str) -> "Completion":
+        """Measure the request, reserve what it may cost, and note the intent to serve it. Blocks.
+
+        Raises:
+            ApiError: the backend refuses it, or a limit does; it then leaves no event.
+        """
+        adapter, key = route.adapter, principal.api_key
+        prepared = route.backend.prepare(
+            ChatRequest(
+                request_id=request_id,
+                tenant=str(principal.workspace.pk),
+                messages=body.messages,
+                params=body.params,
+                adapter_key=adapter.engine_key if adapter else None,
+                n=body.n,
+            )
+        )
+        usage = Usage(
+            workspace_id=principal.workspace.pk,
+            provider=route.backend.provider,
+            model=route.model,
+            mode=route.backend.mode,
+            route_decision=route.decision,
+            adapter_id=route.adapter_id,
+            session_key=(adapter.session_key or None) if adapter else None,
+            api_key_id=key.pk if key else None,
+            request_id=request_id,
+            stream=body.stream,
+        )
+        metered = meter.admit(usage, key, input_tokens=prepared.input_tokens, output_tokens=prepared.output_tokens)
+        return cls(body, route, prepared, metered)
+
+    async def pieces(self) -> AsyncGenerator[ChatDelta]:
         """The pieces as the backend makes them; the first waits until its intent would survive a power cut.
 
         Raises:
-            ApiError: as the backend refuses or fails; a refusal to admit leaves no event.
+            ApiError: as the backend refuses or fails; a refusal leaves no event.
         """
-        metered = meter.open(self.intent())
-        self.usage = MeteredUsage(metered)
         status = Status.OK
         try:
-            stream = self.route.backend.chat(self.request(), self.usage)
-            async with aclosing(stream):  # type: ignore[type-var]
+            async with aclosing(self.route.backend.chat(self.prepared, self.usage)) as stream:
                 async for delta in stream:
-                    if not metered.durable.done():
-                        await asyncio.wrap_future(metered.durable)
+                    if not self.metered.durable.done():
+                        await asyncio.wrap_future(self.metered.durable)
                     yield delta
         except (asyncio.CancelledError, GeneratorExit):
             status = Status.CLIENT_DISCONNECTED
@@ -64,34 +76,22 @@ class Completion:
             status = Status.ERROR
             raise
         finally:
-            if self.usage.admitted:  # the meter finishes even if this task is cancelled meanwhile
-                await asyncio.wrap_future(metered.close(status))
-            else:
-                metered.cancel()
+            await self.settle(status)
 
-    def request(self) -> ChatRequest:
-        adapter = self.route.adapter
-        return ChatRequest(
-            request_id=self.request_id,
-            tenant=str(self.principal.workspace.pk),
-            messages=self.body.messages,
-            params=self.body.params,
-            adapter_key=adapter.engine_key if adapter else None,
-            n=self.body.n,
-        )
+    async def settle(self, status: Status) -> None:
+        """Bill what was used; a request that the backend did not take is forgotten.
 
-    def intent(self) -> Usage:
-        adapter = self.route.adapter
-        key = self.principal.api_key
-        return Usage(
-            workspace_id=self.principal.workspace.pk,
-            provider=self.route.backend.provider,
-            model=self.route.model,
-            mode=self.route.backend.mode,
-            route_decision=self.route.decision,
-            adapter_id=self.route.adapter_id,
-            session_key=(adapter.session_key or None) if adapter else None,
-            api_key_id=key.pk if key else None,
-            request_id=self.request_id,
-            stream=self.body.stream,
+        The meter finishes either even if the request's task is cancelled meanwhile.
+        """
+        if self.usage.admitted:
+            await asyncio.wrap_future(self.metered.close(status))
+        else:
+            await asyncio.to_thread(self.metered.cancel)
+
+    def note(self, usage: ChatUsage) -> None:
+        """Tell the meter of each count, so that a killed server has still billed it."""
+        self.metered.progress(
+            input_tokens=usage.prompt_tokens,
+            output_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
         )

@@ -2,9 +2,11 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+from django.conf import settings
 
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
@@ -34,14 +36,18 @@ class Runtime:
     def answers_to(self, model: str) -> bool:
         return model in self.names
 
-    def start(self, config: EngineConfig) -> None:
-        """Load the model and start the engine; requests are refused with 503 until then.
+    def start(self, config: EngineConfig, on_evict: Callable[[str], None]) -> None:
+        """Load the model and start the engine; requests are refused with 503 until `open`.
+
+        Args:
+            on_evict: told the key of each adapter that made way for another.
 
         Raises:
             EngineError: the model cannot be served.
         """
-        self.engine = Engine(config)
-        self.engine.start()
+        engine = Engine(config, on_evict)
+        engine.start()
+        self.engine = engine
 
     def open(self) -> None:
         """Let requests in."""
@@ -51,6 +57,13 @@ class Runtime:
         if self.engine is None:
             raise ApiError(503, "engine_not_ready", "The model is loading; try again.", headers={"Retry-After": "2"})
         return self.engine
+
+    def require_open(self) -> Engine:
+        """The engine, once requests are let in."""
+        engine = self.require_engine()
+        if not self.ready.is_set():
+            raise ApiError(503, "engine_not_ready", "The server is starting or stopping.", headers={"Retry-After": "2"})
+        return engine
 
     def drain(self, timeout_s: float) -> bool:
         """Refuse new requests and let those running finish. False: some were cut off."""
@@ -68,8 +81,6 @@ runtime = Runtime()
 
 def engine_config(model_path: Path) -> EngineConfig:
     """The engine's configuration as the environment sets it."""
-    from django.conf import settings
-
     return EngineConfig(
         model_path=model_path,
         device=settings.LAB_DEVICE,

@@ -88,7 +88,11 @@ class Server:
 
     def prepare_database(self) -> None:
         parameters = connections["default"].get_connection_params()
-        parameters = {key: value for key, value in parameters.items() if key in {"host", "port", "user", "password", "dbname", "sslmode"}}
+        parameters = {
+            key: value
+            for key, value in parameters.items()
+            if key in {"host", "port", "user", "password", "dbname", "sslmode"}
+        }
         try:
             psycopg.connect(**parameters, connect_timeout=5).close()
         except psycopg.Error as error:
@@ -154,7 +158,7 @@ class Server:
     def start_engine(self, server: uvicorn.Server, model: ModelFolder, first_start: bool) -> None:
         """Load the model while HTTP already answers `/v1/health` with 503; open for requests when it is there."""
         try:
-            runtime.start(engine_config(model.path))
+            runtime.start(engine_config(model.path), adapters.note_eviction)
             if first_start and (workspace := Workspace.first()):
                 examples.register_example(workspace)
             adapters.restore(adapters.LOCAL)
@@ -193,7 +197,7 @@ def greet() -> None:
     """Where to go next."""
     host = "localhost" if settings.BOUND_TO_LOOPBACK else settings.LAB_HOST
     here = f"http://{host}:{settings.LAB_PORT}"
-    key = "" if settings.LAB_OPEN_LOOPBACK else f" -H \"Authorization: Bearer $API_KEY\""
+    key = "" if settings.LAB_OPEN_LOOPBACK else f' -H "Authorization: Bearer $API_KEY"'
     console.print(
         f"""
 [bold]Lab Workspace[/bold] serves [bold]{runtime.model_name}[/bold] at {here}

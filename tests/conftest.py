@@ -13,6 +13,7 @@ from workspace.embedded import prepare_environment
 from workspace.home import LabHome
 
 prepare_environment()
+os.environ["LAB_OPEN_LOOPBACK"] = "0"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
 django.setup()
 

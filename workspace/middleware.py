@@ -74,13 +74,13 @@ class ErrorEnvelopeMiddleware(Middleware):
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
         if isinstance(error, ApiError):
             return error.to_response()
-        if not request.path_info.startswith(API_PREFIXES):
+        if not request.path.startswith(API_PREFIXES):
             return None
         return (as_api_error(error) or server_fault(request, error)).to_response()
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         is_html = response.headers.get("Content-Type", "").startswith("text/html")
-        if not request.path_info.startswith(API_PREFIXES) or response.status_code < 400 or not is_html:
+        if not request.path.startswith(API_PREFIXES) or response.status_code < 400 or not is_html:
             return response
         code, message = {
             400: ("bad_request", "The request could not be read."),

@@ -32,6 +32,13 @@ def words(name: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
 
 
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    try:
+        return [ipaddress.ip_network(word) for word in words(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}; write networks such as 10.0.0.0/8.") from None
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -42,6 +49,7 @@ def is_loopback(host: str) -> bool:
 
 
 HOME = LabHome.from_environment()
+LAB_ENCRYPTION_KEY = os.environ.get("LAB_ENCRYPTION_KEY") or None
 BASE_DIR = PROJECT_ROOT
 DEBUG = False
 SECRET_KEY = os.environ.get("LAB_SECRET_KEY") or HOME.secret_key()
@@ -51,6 +59,7 @@ LAB_HOST = os.environ.get("LAB_HOST") or "127.0.0.1"
 LAB_PORT = positive("LAB_PORT", 8080)
 LAB_GRPC_PORT = positive("LAB_GRPC_PORT", 9090)
 BOUND_TO_LOOPBACK = is_loopback(LAB_HOST)
+LAB_PRIVATE_NETWORKS = networks("LAB_PRIVATE_NETWORKS")
 LAB_ALLOWED_HOSTS = words("LAB_ALLOWED_HOSTS")
 ALLOWED_HOSTS = LAB_ALLOWED_HOSTS or (["localhost", "127.0.0.1", "[::1]"] if BOUND_TO_LOOPBACK else ["*"])
 CSRF_TRUSTED_ORIGINS = words("LAB_TRUSTED_ORIGINS")
@@ -140,7 +149,6 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
-STATIC_ROOT = HOME.root / "static"
 WHITENOISE_USE_FINDERS = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

@@ -1,7 +1,7 @@
 """The one interface that every place a request can run implements."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -67,17 +67,42 @@ class ChatDelta:
     finish_reason: str | None = None
 
 
-@dataclass
-class ChatUsage:
-    """Tokens so far, kept up to date by the backend while it streams; of all choices together.
+@dataclass(frozen=True)
+class Prepared:
+    """A request that the backend has measured: at most so many tokens will come of it.
 
-    `admitted` turns true once the backend has taken the request: from then on it is accounted for.
+    Attributes:
+        prompt: the prompt as the backend will feed it, if it tokenizes here.
     """
 
-    admitted: bool = False
+    request: ChatRequest
+    input_tokens: int
+    output_tokens: int
+    prompt: Sequence[int] = ()
+
+
+@dataclass
+class ChatUsage:
+    """Tokens so far, of all choices together, kept up to date by the backend while it streams.
+
+    Attributes:
+        on_change: told after each change.
+        admitted: turns true once the backend has taken the request: from then on it is accounted for.
+    """
+
+    on_change: Callable[["ChatUsage"], None]
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    admitted: bool = False
+
+    def update(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> None:
+        """Set the totals."""
+        self.admitted = True
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
+        self.cached_tokens = cached_tokens
+        self.on_change(self)
 
 
 @dataclass(frozen=True)
@@ -136,8 +161,15 @@ class Backend(ABC):
         """The adapters held now."""
 
     @abstractmethod
-    def chat(self, request: ChatRequest, usage: ChatUsage) -> AsyncIterator[ChatDelta]:
-        """Stream the answer, keeping `usage` up to date. Closing the iterator cancels the request."""
+    def prepare(self, request: ChatRequest) -> Prepared:
+        """Measure the request. Blocks: call it from a thread."""
+
+    @abstractmethod
+    def chat(self, prepared: Prepared, usage: ChatUsage) -> AsyncGenerator[ChatDelta]:
+        """Stream the answer, keeping `usage` up to date.
+
+        Closing the generator cancels the request, and returns once `usage` counts all that was generated.
+        """
 
     @abstractmethod
     def health(self) -> dict[str, Any]:

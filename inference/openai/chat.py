@@ -1,5 +1,6 @@
 """`POST /v1/chat/completions`: authenticate, resolve the route, stream, commit the event, send the last byte."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -12,11 +13,11 @@ from django.views.decorators.csrf import csrf_exempt
 
 from inference.backends.base import ChatDelta
 from inference.completion import Completion
-from inference.openai.chat_request import ChatBody, parse_chat_body
+from inference.openai.chat_request import parse_chat_body
 from inference.openai.chat_response import ChatAnswer, ChatStream, event
-from inference.routing import Route, RouteHints, resolve
+from inference.routing import RouteHints, resolve
 from workspace.errors import ApiError, as_api_error, server_fault
-from workspace.identity import Principal, identify
+from workspace.identity import identify
 from workspace.models import Role
 from workspace.permissions import require
 
@@ -25,28 +26,41 @@ from workspace.permissions import require
 async def chat_completions(request: HttpRequest) -> HttpResponseBase:
     """The OpenAI chat API. A session's CSRF token is checked by `identify`."""
     if request.method != "POST":
-        raise ApiError(
-            405, "method_not_allowed", "Chat completions answer POST only.", headers={"Allow": "POST"}
-        )
+        raise ApiError(405, "method_not_allowed", "Chat completions answer POST only.", headers={"Allow": "POST"})
     try:
         raw = request.body
     except RequestDataTooBig as error:
         raise ApiError(413, "request_too_large", "The body is larger than this server takes.") from error
-    principal, body, route = await sync_to_async(admit)(request, raw)
-    completion = Completion(principal, body, route, request.request_id)  # type: ignore[attr-defined]
-    answer = stream_answer if body.stream else whole_answer
+    completion = await admitted(request, raw)
+    answer = stream_answer if completion.body.stream else whole_answer
     response = await answer(request, completion)
-    for name, value in route.headers().items():
+    for name, value in completion.route.headers().items():
         response.headers[name] = value
     return response
 
 
-def admit(request: HttpRequest, raw: bytes) -> tuple[Principal, ChatBody, Route]:
-    """Who asks, for what, and where it will run; in one thread, since each looks into the database."""
+async def admitted(request: HttpRequest, raw: bytes) -> Completion:
+    """`admit` in a thread, since it blocks. A client that goes away meanwhile leaves nothing reserved."""
+    task = asyncio.ensure_future(sync_to_async(admit)(request, raw))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(forget)
+        raise
+
+
+def admit(request: HttpRequest, raw: bytes) -> Completion:
+    """Who asks, for what, where it will run, and whether they may."""
     principal = identify(request)
     require(principal, Role.MEMBER)
     body = parse_chat_body(raw)
-    return principal, body, resolve(principal.workspace, body.model, RouteHints.from_headers(request.headers))
+    route = resolve(principal.workspace, body.model, RouteHints.from_headers(request.headers))
+    return Completion.admit(principal, body, route, request.request_id)  # type: ignore[attr-defined]
+
+
+def forget(task: asyncio.Task[Completion]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        asyncio.get_running_loop().run_in_executor(None, task.result().metered.cancel)
 
 
 async def whole_answer(request: HttpRequest, completion: Completion) -> JsonResponse:

@@ -176,9 +176,7 @@ def parse_stream_options(value: Any) -> bool:
         raise invalid("stream_options", "stream_options must be an object.")
     for key in value:
         if key not in {"include_usage", "include_obfuscation"}:
-            raise invalid(
-                f"stream_options.{key}", f"stream_options.{key} is not served.", "unsupported_parameter"
-            )
+            raise invalid(f"stream_options.{key}", f"stream_options.{key} is not served.", "unsupported_parameter")
     return boolean("stream_options.include_usage", value.get("include_usage", False))
 
 

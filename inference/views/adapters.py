@@ -149,9 +149,7 @@ def receive(uploads: list[UploadedFile], folder: Path) -> None:
     if sorted(name for name in names if name in (CONFIG, WEIGHTS)) != [CONFIG, WEIGHTS]:
         raise invalid("files", f"files must hold {CONFIG} and {WEIGHTS}, each once, under these names.")
     if sum(upload.size or 0 for upload in uploads) > settings.LAB_MAX_UPLOAD_MB * MIB:
-        raise ApiError(
-            413, "adapter_too_large", f"files: at most {settings.LAB_MAX_UPLOAD_MB} MiB are taken.", "files"
-        )
+        raise ApiError(413, "adapter_too_large", f"files: at most {settings.LAB_MAX_UPLOAD_MB} MiB are taken.", "files")
     for name, upload in zip(names, uploads, strict=True):
         if name in (CONFIG, WEIGHTS):
             with (folder / name).open("wb") as file:

@@ -25,6 +25,7 @@ class AdapterIdField(serializers.RegexField):
     def __init__(self, **options: Any) -> None:
         super().__init__(
             rf"^{ADAPTER_ID}\Z",
+            trim_whitespace=False,
             error_messages={"invalid": "An id has 1 to 128 of the characters A-Z a-z 0-9 . _ -"},
             **options,
         )

@@ -15,6 +15,7 @@ from torch import manual_seed
 from torch.nn.init import normal_
 from transformers import AutoModelForCausalLM
 
+from inference.adapters import note_eviction
 from inference.backends import backend_named
 from inference.engine.config import EngineConfig
 from inference.runtime import runtime
@@ -56,7 +57,8 @@ class Tenant:
 @pytest.fixture(scope="session")
 def engine(smollm_path: Path) -> Iterator[None]:
     runtime.name_model(MODEL, [ALIAS])
-    runtime.start(EngineConfig(model_path=smollm_path, max_active_loras=SLOTS, dtype="float32", max_queue=64))
+    config = EngineConfig(model_path=smollm_path, max_active_loras=SLOTS, dtype="float32", max_queue=64)
+    runtime.start(config, note_eviction)
     runtime.open()
     yield
     runtime.drain(10)
@@ -110,22 +112,22 @@ def random_adapters(smollm_path: Path, tmp_path_factory: pytest.TempPathFactory)
     """Six PEFT folders whose adapters change the answers, of different ranks and target modules."""
     folder = tmp_path_factory.mktemp("adapters")
     shapes = [
-        (8, ["q_proj", "v_proj"]),
-        (8, "all-linear"),
-        (16, ["gate_proj", "up_proj", "down_proj"]),
-        (4, ["o_proj", "down_proj"]),
-        (8, "all-linear"),
-        (8, "all-linear"),
+        (8, ["q_proj", "v_proj"], 0.5),
+        (8, "all-linear", 0.08),
+        (16, ["gate_proj", "up_proj", "down_proj"], 0.08),
+        (4, ["o_proj", "down_proj"], 0.2),
+        (8, "all-linear", 0.08),
+        (8, "all-linear", 0.08),
     ]
     paths = []
-    for index, (rank, modules) in enumerate(shapes):
+    for index, (rank, modules, strength) in enumerate(shapes):
         manual_seed(index)
         model = AutoModelForCausalLM.from_pretrained(smollm_path)
         config = LoraConfig(r=rank, lora_alpha=16, target_modules=modules, task_type="CAUSAL_LM")
         adapted = get_peft_model(model, config)
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
-                normal_(parameter, std=0.02)
+                normal_(parameter, std=strength)
         paths.append(folder / f"random-{index}")
         adapted.save_pretrained(paths[-1])
     return paths

@@ -120,9 +120,7 @@ def test_a_pickle_is_refused(tenant: Tenant, random_adapters: list[Path]) -> Non
 
 def test_missing_files_are_named(tenant: Tenant, random_adapters: list[Path]) -> None:
     config = (random_adapters[0] / "adapter_config.json").read_bytes()
-    refused = tenant.http.post(
-        "/v1/adapters", data={"id": "mine"}, files=[("files", ("adapter_config.json", config))]
-    )
+    refused = tenant.http.post("/v1/adapters", data={"id": "mine"}, files=[("files", ("adapter_config.json", config))])
     assert error(refused) == (400, "invalid_value", "files")
 
 
@@ -196,9 +194,7 @@ def test_an_expired_adapter_is_410(tenant: Tenant, random_adapters: list[Path]) 
     assert tenant.http.get("/v1/adapters/mine").json()["state"] == "expired"
 
 
-def test_files_shared_by_content_outlive_one_of_their_adapters(
-    tenant: Tenant, random_adapters: list[Path]
-) -> None:
+def test_files_shared_by_content_outlive_one_of_their_adapters(tenant: Tenant, random_adapters: list[Path]) -> None:
     tenant.register("one", random_adapters[0]).raise_for_status()
     tenant.register("two", random_adapters[0]).raise_for_status()
     tenant.http.delete("/v1/adapters/one").raise_for_status()

@@ -54,9 +54,7 @@ def test_the_openai_sdk_streams_and_answers_through_an_adapter(
 ) -> None:
     tenant.register("mine", random_adapters[1]).raise_for_status()
     tenant.load("mine").raise_for_status()
-    client = OpenAI(
-        base_url=f"{base_url}/v1", api_key=tenant.key, default_headers={"x-hybrie-adapter-id": "mine"}
-    )
+    client = OpenAI(base_url=f"{base_url}/v1", api_key=tenant.key, default_headers={"x-hybrie-adapter-id": "mine"})
     ask = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "temperature": 0, "max_tokens": 16}
     whole = client.chat.completions.create(**ask)
     chunks = list(client.chat.completions.create(**ask, stream=True))

@@ -1,5 +1,7 @@
 """Every refusal of a chat request: its status, its code, and the field it names."""
 
+import json
+
 import httpx
 import pytest
 
@@ -58,8 +60,8 @@ def error(response: httpx.Response) -> tuple[int, str, str | None]:
     ],
 )
 def test_a_bad_parameter_is_named(tenant: Tenant, change: dict, code: str, param: str) -> None:
-    body = {"model": MODEL, "messages": HELLO, "max_tokens": 4, **change}
-    assert error(tenant.http.post("/v1/chat/completions", json=body)) == (400, code, param)
+    body = json.dumps({"model": MODEL, "messages": HELLO, "max_tokens": 4, **change})
+    assert error(tenant.http.post("/v1/chat/completions", content=body)) == (400, code, param)
     assert tenant.events() == []
 
 

@@ -9,9 +9,7 @@ from tests.http.test_chat_refusals import error
 ABSENT = (404, "adapter_not_found", "id")
 
 
-def test_a_stranger_cannot_tell_it_exists(
-    new_tenant: Callable[[str], Tenant], random_adapters: list[Path]
-) -> None:
+def test_a_stranger_cannot_tell_it_exists(new_tenant: Callable[[str], Tenant], random_adapters: list[Path]) -> None:
     ours, theirs = new_tenant("ours"), new_tenant("theirs")
     ours.register("secret", random_adapters[0]).raise_for_status()
     ours.load("secret").raise_for_status()
@@ -29,9 +27,7 @@ def test_a_stranger_cannot_tell_it_exists(
     assert ours.http.get("/v1/adapters/secret").json()["state"] == "loaded"
 
 
-def test_two_workspaces_may_use_one_id(
-    new_tenant: Callable[[str], Tenant], random_adapters: list[Path]
-) -> None:
+def test_two_workspaces_may_use_one_id(new_tenant: Callable[[str], Tenant], random_adapters: list[Path]) -> None:
     ours, theirs = new_tenant("ours"), new_tenant("theirs")
     answers = []
     for tenant, folder in ((ours, random_adapters[1]), (theirs, random_adapters[4])):
