@@ -2,7 +2,9 @@
 
 import asyncio
 import fcntl
+import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -197,17 +199,20 @@ def greet() -> None:
     """Where to go next."""
     host = "localhost" if settings.BOUND_TO_LOOPBACK else settings.LAB_HOST
     here = f"http://{host}:{settings.LAB_PORT}"
-    key = "" if settings.LAB_OPEN_LOOPBACK else f' -H "Authorization: Bearer $API_KEY"'
+    key = "" if settings.LAB_OPEN_LOOPBACK else ' -H "Authorization: Bearer $API_KEY"'
+    question = {"role": "user", "content": "What is our refund policy?"}
+    body = json.dumps({"model": runtime.model_name, "messages": [question]})
     console.print(
         f"""
 [bold]Lab Workspace[/bold] serves [bold]{runtime.model_name}[/bold] at {here}
+  Dashboard  {here}/
   Admin      {here}/admin/   (sign-in: {settings.HOME.bootstrap_file})
   API docs   {here}/api/docs/
   Load an adapter and ask it:
     curl -X POST {here}/v1/adapters/{examples.EXAMPLE_ID}/load{key}
     curl {here}/v1/chat/completions{key} -H "Content-Type: application/json" \\
       -H "x-hybrie-adapter-id: {examples.EXAMPLE_ID}" \\
-      -d '{{"model": "{runtime.model_name}", "messages": [{{"role": "user", "content": "What is our refund policy?"}}]}}'
+      -d {shlex.quote(body)}
 Ctrl-C stops it.""",
         soft_wrap=True,
     )

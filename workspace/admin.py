@@ -119,7 +119,7 @@ class PlacementInline(TabularInline):
 
 @admin.register(Adapter)
 class AdapterAdmin(ReadOnlyAdmin):
-    list_display = ("adapter_id", "workspace", "rank", "size_bytes", "pinned", "session_key", "expires_at", "created_at")
+    list_display = ("adapter_id", "workspace", "rank", "size_bytes", "pinned", "expires_at", "created_at")
     list_filter = ("workspace", "pinned", "placements__state", "base_model")
     search_fields = ("adapter_id", "name", "session_key", "checksum_sha256", "workspace__name")
     date_hierarchy = "created_at"

@@ -93,9 +93,9 @@ class ChatAnswer:
         self.logprobs[delta.index].extend(delta.logprobs)
         self.reasons[delta.index] = delta.finish_reason or self.reasons[delta.index]
 
-    def to_dict(self, id: str, model: str, with_logprobs: bool, usage: ChatUsage) -> dict[str, Any]:
+    def to_dict(self, identifier: str, model: str, with_logprobs: bool, usage: ChatUsage) -> dict[str, Any]:
         return {
-            "id": id,
+            "id": identifier,
             "object": "chat.completion",
             "created": int(time.time()),
             "model": model,
