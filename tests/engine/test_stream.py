@@ -1,0 +1,113 @@
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.errors import AdapterNotLoaded
+from inference.engine.request import Output
+from tests.engine.answers import ask, new_request, random_prompt
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_llama: Path) -> Iterator[Engine]:
+    engine = Engine(EngineConfig(tiny_llama, dtype="float32", device="cpu"))
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+async def until_idle(engine: Engine) -> None:
+    async with asyncio.timeout(60):
+        while engine.requests:
+            await asyncio.sleep(0.01)
+
+
+async def test_the_pieces_make_up_the_answer(engine: Engine) -> None:
+    prompt = random_prompt(0, 20)
+    expected = await asyncio.to_thread(ask(engine, prompt, max_tokens=30).wait)
+    outputs = [output async for output in engine.generate(new_request(prompt, max_tokens=30))]
+    assert [token for output in outputs for token in output.tokens] == expected.tokens
+    assert "".join(output.text for output in outputs) == expected.text
+    assert [output.finish_reason for output in outputs if output.finish_reason] == ["length"]
+    assert outputs[-1].usage == expected.usage
+
+
+async def test_many_streams_run_side_by_side(engine: Engine) -> None:
+    async def tokens(seed: int) -> int:
+        stream = engine.generate(new_request(random_prompt(seed, 10), max_tokens=10 + seed))
+        return sum([len(output.tokens) async for output in stream])
+
+    assert await asyncio.gather(*map(tokens, range(20))) == [10 + seed for seed in range(20)]
+
+
+async def test_a_refusal_comes_at_once(engine: Engine) -> None:
+    with pytest.raises(AdapterNotLoaded):
+        engine.generate(new_request([5], "nobody"))
+
+
+async def test_closing_the_stream_cancels_the_request(engine: Engine) -> None:
+    async with aclosing(engine.generate(new_request(random_prompt(1, 10)))) as stream:
+        async for _ in stream:
+            break
+    await until_idle(engine)
+    assert engine.stats().finished["cancelled"] >= 1
+    assert [output async for output in stream] == []
+
+
+async def test_closing_before_the_first_piece_cancels_too(engine: Engine) -> None:
+    stream = engine.generate(new_request(random_prompt(2, 10)))
+    await stream.aclose()
+    await until_idle(engine)
+
+
+async def test_a_cancelled_consumer_cancels_the_request(engine: Engine) -> None:
+    begun = asyncio.Event()
+
+    async def consume() -> None:
+        async for _ in engine.generate(new_request(random_prompt(3, 10))):
+            begun.set()
+
+    consumer = asyncio.create_task(consume())
+    await begun.wait()
+    consumer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await consumer
+    await until_idle(engine)
+
+
+async def test_closing_after_the_end_is_harmless(engine: Engine) -> None:
+    stream = engine.generate(new_request(random_prompt(4, 10), max_tokens=3))
+    async with aclosing(stream):
+        assert sum([len(output.tokens) async for output in stream]) == 3
+    await stream.aclose()
+
+
+async def test_a_slow_consumer_gets_what_it_missed_as_one_piece(engine: Engine) -> None:
+    prompt = random_prompt(5, 10)
+    stream = engine.generate(new_request(prompt, max_tokens=50, logprobs=True))
+    await until_idle(engine)
+    (output,) = [output async for output in stream]
+    assert len(output.tokens) == len(output.logprobs) == 50
+    assert output.finish_reason == "length"
+    assert output.usage is not None
+
+
+async def test_a_closed_event_loop_costs_its_own_request_only(engine: Engine) -> None:
+    def abandon() -> None:
+        async def begin() -> None:
+            stream = engine.generate(new_request(random_prompt(6, 10)))
+            await anext(stream)
+
+        asyncio.run(begin())
+
+    await asyncio.to_thread(abandon)
+    await until_idle(engine)
+
+
+def test_merged_pieces_keep_order_and_end() -> None:
+    merged = Output("a", [1]).merged(Output("b", [2, 3], finish_reason="stop"))
+    assert (merged.text, merged.tokens, merged.finish_reason) == ("ab", [1, 2, 3], "stop")
