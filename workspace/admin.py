@@ -8,13 +8,18 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from workspace.audit import audit_admin
+from workspace.audited_admin import AuditedAdmin
 from workspace.models import (
     Adapter,
     AdapterPlacement,
     ApiKey,
+    AuditEntry,
     CliToken,
+    DeviceLogin,
     Internalization,
     Membership,
+    ProviderCredential,
     User,
     Workspace,
 )
@@ -29,7 +34,7 @@ class MembershipInline(TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -48,7 +53,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(ModelAdmin):
+class WorkspaceAdmin(AuditedAdmin):
     list_display = ("name", "industry", "members_count", "created_at")
     search_fields = ("name", "id")
     inlines = (MembershipInline,)
@@ -64,15 +69,17 @@ class WorkspaceAdmin(ModelAdmin):
 @admin.action(description="Revoke")
 def revoke(admin_view: ModelAdmin, request: HttpRequest, secrets: QuerySet[ApiKey] | QuerySet[CliToken]) -> None:
     for secret in secrets:
-        secret.revoke()
+        if not secret.revoked_at:
+            secret.revoke()
+            audit_admin(request, "revoke", secret)
     admin_view.message_user(request, f"{len(secrets)} revoked.")
 
 
-class SecretAdmin(ModelAdmin):
+class SecretAdmin(AuditedAdmin):
     """Secrets are made where they can be shown once: by API or on a page, never here."""
 
     actions = (revoke,)
-    readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
+    readonly_fields: tuple[str, ...] = ("prefix", "created_at", "last_used_at", "revoked_at")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -84,6 +91,7 @@ class ApiKeyAdmin(SecretAdmin):
     list_filter = ("env", "workspace", ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "prefix", "workspace__name")
     autocomplete_fields = ("workspace", "created_by")
+    readonly_fields = (*SecretAdmin.readonly_fields, "login", "runtime_session_id")
 
 
 @admin.register(CliToken)
@@ -139,3 +147,35 @@ class InternalizationAdmin(ReadOnlyAdmin):
     list_filter = ("status", "method", "workspace")
     search_fields = ("name", "session_key", "document_sha256")
     date_hierarchy = "created_at"
+
+
+@admin.register(ProviderCredential)
+class ProviderCredentialAdmin(AuditedAdmin):
+    """The secret is neither shown nor taken here; a credential is made where it is verified at once."""
+
+    list_display = ("provider", "label", "workspace", "status", "last_verified_at", "created_at")
+    list_filter = ("provider", "status", "workspace")
+    search_fields = ("label", "workspace__name")
+    fields = readonly_fields = (
+        *("workspace", "provider", "label", "base_url", "status"),
+        *("last_error", "last_verified_at", "created_by", "created_at"),
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+
+@admin.register(DeviceLogin)
+class DeviceLoginAdmin(ReadOnlyAdmin):
+    list_display = ("client_name", "status", "user", "workspace", "ip", "created_at", "expires_at")
+    list_filter = ("status",)
+    search_fields = ("client_name", "user__email", "ip")
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    list_display = ("at", "actor", "action", "object_type", "object_id", "workspace", "source", "ip")
+    list_filter = ("source", "action", "workspace")
+    list_select_related = ("workspace",)
+    search_fields = ("actor", "=object_id", "=request_id", "=action")
+    show_full_result_count = False

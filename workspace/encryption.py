@@ -26,7 +26,7 @@ def encrypt(secret: str) -> bytes:
     return fernet().encrypt(secret.encode())
 
 
-def decrypt(stored: bytes) -> str:
+def decrypt(stored: bytes | memoryview) -> str:
     """
     Raises:
         SecretUnreadable: the key is not the one it was encrypted under.

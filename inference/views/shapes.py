@@ -5,20 +5,9 @@ from typing import Any
 from rest_framework import serializers
 
 from workspace.models.adapters import ADAPTER_ID
+from workspace.strict import StrictSerializer
 
 STATES = ("registered", "loading", "loaded", "unloading", "failed", "expired")
-
-
-class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields it does not know, so that a misspelt one is not ignored in silence."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            unknown = sorted(set(data) - set(self.fields))
-            if unknown:
-                known = ", ".join(self.fields)
-                raise serializers.ValidationError({unknown[0]: f"This field is not known; there are: {known}."})
-        return super().to_internal_value(data)
 
 
 class AdapterIdField(serializers.RegexField):

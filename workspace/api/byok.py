@@ -1,0 +1,137 @@
+"""A workspace's own keys at cloud providers. Everyone in it sees that they exist, its admins manage them."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.generics import get_object_or_404
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from workspace.api.requests import principal_of
+from workspace.audit import audit
+from workspace.errors import ApiError, invalid
+from workspace.models import ProviderCredential, Role
+from workspace.outbound import AddressRefused, AddressUnknown, destination
+from workspace.permissions import require
+from workspace.providers import PROVIDERS, base_url_of, verify
+from workspace.strict import StrictSerializer
+
+
+class NewCredential(StrictSerializer):
+    provider = serializers.ChoiceField(list(PROVIDERS))
+    label = serializers.CharField(max_length=100)  # type: ignore[assignment]  # DRF has a `label` of its own
+    secret = serializers.RegexField(
+        r"^[\x21-\x7e]+\Z",
+        min_length=8,
+        max_length=4096,
+        write_only=True,
+        error_messages={"invalid": "It must be printable ASCII without spaces."},
+    )
+    base_url = serializers.CharField(
+        max_length=500,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Where the provider's OpenAI-compatible API is, if not at its usual address.",
+    )
+
+
+class CredentialRecord(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    provider = serializers.ChoiceField(list(PROVIDERS))
+    label = serializers.CharField()  # type: ignore[assignment]
+    base_url = serializers.CharField(allow_null=True)
+    masked_secret = serializers.CharField(help_text="Its last four characters.")
+    status = serializers.ChoiceField(ProviderCredential.Status.choices)
+    last_verified_at = serializers.DateTimeField(allow_null=True)
+    last_error = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+
+class CredentialList(serializers.Serializer[Any]):
+    credentials = CredentialRecord(many=True)
+
+
+class Removed(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    deleted = serializers.BooleanField()
+
+
+class Byok(APIView):
+    @extend_schema(summary="List provider credentials", tags=["byok"], responses=CredentialList)
+    def get(self, request: Request) -> Response:
+        credentials = ProviderCredential.objects.filter(workspace=principal_of(request).workspace)
+        return Response({"credentials": [credential.to_dict() for credential in credentials]})
+
+    @extend_schema(
+        summary="Store a provider credential",
+        tags=["byok"],
+        request=NewCredential,
+        responses={201: CredentialRecord},
+    )
+    def post(self, request: Request) -> Response:
+        """Keep the key encrypted, then ask the provider whether it takes it; `status` says what it answered."""
+        principal = principal_of(request)
+        require(principal, Role.ADMIN)
+        fields = NewCredential.read(request.data)
+        credential = ProviderCredential(workspace=principal.workspace, created_by=principal.user, **fields)
+        check_address(credential)
+        try:
+            with transaction.atomic():
+                credential.save()
+                named = {name: fields[name] for name in ("provider", "label", "base_url")}
+                audit(request, principal, "provider_credential.create", credential, **named)
+        except IntegrityError:
+            raise ApiError(
+                409,
+                "credential_exists",
+                f"There is a {credential.provider} credential with this label already; remove it or choose another.",
+                "label",
+            ) from None
+        verify(credential)
+        return Response(credential.to_dict(), status=201)
+
+
+class VerifyCredential(APIView):
+    @extend_schema(summary="Verify a provider credential", tags=["byok"], request=None, responses=CredentialRecord)
+    def post(self, request: Request, credential_id: UUID) -> Response:
+        principal = principal_of(request)
+        require(principal, Role.ADMIN)
+        credential = get_object_or_404(ProviderCredential, pk=credential_id, workspace=principal.workspace)
+        verify(credential)
+        audit(request, principal, "provider_credential.verify", credential, status=credential.status)
+        return Response(credential.to_dict())
+
+
+class OneCredential(APIView):
+    @extend_schema(summary="Remove a provider credential", tags=["byok"], responses=Removed)
+    def delete(self, request: Request, credential_id: UUID) -> Response:
+        principal = principal_of(request)
+        require(principal, Role.ADMIN)
+        with transaction.atomic():
+            credential = get_object_or_404(ProviderCredential, pk=credential_id, workspace=principal.workspace)
+            named = {"provider": credential.provider, "label": credential.label}
+            audit(request, principal, "provider_credential.delete", credential, **named)
+            credential.delete()
+        return Response({"id": credential_id, "deleted": True})
+
+
+def check_address(credential: ProviderCredential) -> None:
+    """Refuse a base URL that this server would not connect to. One that does not resolve now may later."""
+    if not base_url_of(credential):
+        raise invalid(
+            "base_url",
+            "base_url: this provider has an address for each customer; give yours, "
+            "such as https://NAME.openai.azure.com/openai/v1.",
+            "missing_required_parameter",
+        )
+    try:
+        destination(base_url_of(credential))
+    except AddressRefused as error:
+        raise invalid("base_url", f"base_url: {error}", "address_refused") from None
+    except AddressUnknown:
+        return

@@ -1,0 +1,54 @@
+"""What the views of the console plane read from a request."""
+
+from rest_framework.request import Request
+
+from workspace.errors import ApiError, invalid
+from workspace.identity import Principal
+from workspace.models import CliToken, User
+
+FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def principal_of(request: Request) -> Principal:
+    assert isinstance(request.auth, Principal)
+    return request.auth
+
+
+def person_of(request: Request) -> User:
+    """The user behind the request: an API key has none.
+
+    Raises:
+        ApiError: 403 for an API key.
+    """
+    user = principal_of(request).user
+    if user is None:
+        raise ApiError(403, "user_required", "This needs a person: use a CLI token or sign in, not an API key.")
+    return user
+
+
+def login_of(request: Request) -> CliToken:
+    """The CLI token that the request carries.
+
+    Raises:
+        ApiError: 403 for any other credential.
+    """
+    token = principal_of(request).cli_token
+    if token is None:
+        raise ApiError(403, "cli_token_required", "This is for a command line: use a CLI token.")
+    return token
+
+
+def flag(request: Request, name: str) -> bool:
+    """A query parameter that is true or false; absent is false."""
+    value = request.query_params.get(name, "false").lower()
+    if value not in FLAGS:
+        raise invalid(name, f"{name} must be true or false.")
+    return FLAGS[value]
+
+
+def number(request: Request, name: str, default: int, lowest: int, highest: int) -> int:
+    """A query parameter that is a whole number from `lowest` to `highest`."""
+    value = request.query_params.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and lowest <= int(value[:20]) <= highest):
+        raise invalid(name, f"{name} must be a whole number from {lowest} to {highest}.")
+    return int(value)
