@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -116,7 +116,8 @@ class Engine:
         Raises:
             AdapterNotLoaded, EngineStopped, InvalidRequest, PromptTooLong, QueueFull
         """
-        room = self.check(request)
+        self.check_prompt(request.prompt_tokens)
+        room = self.room(len(request.prompt_tokens), request.sampling.max_tokens)
         sequence = Sequence(request, room, self.tokenizer, on_output)
         with self.inbox:
             if self.state != "running":
@@ -185,15 +186,12 @@ class Engine:
             finished=dict(counters.finished),
         )
 
-    def check(self, request: GenerationRequest) -> int:
-        """How many tokens the answer may have."""
-        prompt, wanted = request.prompt_tokens, request.sampling.max_tokens
+    def check_prompt(self, prompt: Collection[int]) -> None:
+        """Raises InvalidRequest where the model could not read it."""
         if not prompt:
             raise InvalidRequest("prompt_tokens", "must hold at least one token.")
         if min(prompt) < 0 or max(prompt) >= self.runner.spec.vocab:
             raise InvalidRequest("prompt_tokens", f"must be from 0 to {self.runner.spec.vocab - 1}.")
-        self.room(len(prompt), wanted)
-        return self.max_len - len(prompt)
 
     def room(self, prompt_tokens: int, max_tokens: int | None) -> int:
         """The most tokens that an answer to such a prompt may have: `max_tokens`, or what the context leaves.

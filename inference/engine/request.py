@@ -1,7 +1,7 @@
 """What an engine is asked, and what it answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from inference.engine.sampler import TokenLogprob
@@ -38,19 +38,20 @@ class Usage:
 
 @dataclass(frozen=True)
 class Output:
-    """A piece of an answer. The last one has `finish_reason` and `usage`; on "error" also `error`.
+    """A piece of an answer. The last one has a `finish_reason`, and on "error" also `error`.
 
     Attributes:
         text: what is certain now; may be empty while tokens are held back.
         tokens: generated since the last piece, an end-of-sequence token included.
         logprobs: of these tokens, if asked for.
+        usage: so far, this piece included.
     """
 
-    text: str = ""
-    tokens: Sequence[int] = ()
-    logprobs: Sequence[TokenLogprob] = field(default_factory=tuple)
+    text: str
+    tokens: Sequence[int]
+    logprobs: Sequence[TokenLogprob]
+    usage: Usage
     finish_reason: FinishReason | None = None
-    usage: Usage | None = None
     error: str | None = None
 
     def merged(self, later: "Output") -> "Output":
@@ -59,7 +60,7 @@ class Output:
             self.text + later.text,
             [*self.tokens, *later.tokens],
             [*self.logprobs, *later.logprobs],
-            later.finish_reason,
             later.usage,
+            later.finish_reason,
             later.error,
         )

@@ -37,7 +37,7 @@ class Sequence:
         self.on_output = on_output
         self.tokens = list(request.prompt_tokens)
         self.prompt_length = len(self.tokens)
-        self.longest = self.prompt_length + min(params.max_tokens or room, room)
+        self.longest = self.prompt_length + room
         self.ends = () if params.ignore_eos else tokenizer.eos
         self.sampling = SamplingState(params, self.tokens, tokenizer.eos)
         self.detokenizer = Detokenizer(tokenizer, params.stop, params.min_tokens)
@@ -76,15 +76,9 @@ class Sequence:
         if reason and not self.detokenizer.stopped:
             text += self.detokenizer.finish()
         self.finish_reason = reason
-        return Output(
-            text,
-            [token],
-            [sampled.logprob] if sampled.logprob else (),
-            finish_reason=reason,
-            usage=self.usage if reason else None,
-        )
+        return Output(text, [token], [sampled.logprob] if sampled.logprob else (), self.usage, reason)
 
     def end(self, reason: FinishReason, error: str | None = None) -> Output:
         """End the answer before its time."""
         self.finish_reason = reason
-        return Output(finish_reason=reason, usage=self.usage, error=error)
+        return Output("", (), (), self.usage, reason, error)

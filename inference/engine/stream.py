@@ -4,7 +4,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Self
 
-from inference.engine.request import GenerationRequest, Output
+from inference.engine.request import GenerationRequest, Output, Usage
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
@@ -19,8 +19,8 @@ class OutputStream:
     Must be made in a running event loop. Raises what `Engine.submit` raises.
 
     Attributes:
-        completion_tokens: generated so far; after the last piece, or after `aclose`, all there ever were.
-        cached_tokens: known with the last piece.
+        usage: of all that the engine has made so far, whether the consumer has come for it or not; final after
+            the last piece, and after `aclose`.
     """
 
     def __init__(self, engine: "Engine", request: GenerationRequest) -> None:
@@ -30,8 +30,7 @@ class OutputStream:
         self.lock = threading.Lock()
         self.pending: Output | None = None
         self.finished = False
-        self.completion_tokens = 0
-        self.cached_tokens = 0
+        self.usage = Usage(len(request.prompt_tokens), 0, 0)
         self.request_id = engine.submit(request, self.put)
 
     def put(self, output: Output) -> None:
@@ -39,8 +38,17 @@ class OutputStream:
         with self.lock:
             waiting = self.pending
             self.pending = waiting.merged(output) if waiting else output
+            self.usage = output.usage
         if waiting is None:
             self.loop.call_soon_threadsafe(self.ready.set)
+
+    @property
+    def completion_tokens(self) -> int:
+        return self.usage.completion_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        return self.usage.cached_tokens
 
     def __aiter__(self) -> Self:
         return self
@@ -48,15 +56,15 @@ class OutputStream:
     async def __anext__(self) -> Output:
         if self.finished:
             raise StopAsyncIteration
-        await self.ready.wait()
+        try:
+            await self.ready.wait()
+        except asyncio.CancelledError:
+            self.engine.cancel(self.request_id)
+            raise
         self.ready.clear()
         with self.lock:
             output, self.pending = self.pending, None
         assert output is not None
-        self.completion_tokens += len(output.tokens)
-        if output.usage is not None:
-            self.completion_tokens = output.usage.completion_tokens
-            self.cached_tokens = output.usage.cached_tokens
         self.finished = output.finish_reason is not None
         return output
 

@@ -56,9 +56,7 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
-        usage = self.outputs[-1].usage
-        assert usage is not None
-        return usage
+        return self.outputs[-1].usage
 
 
 def new_request(prompt: list[int], adapter: str | None = None, tenant: str = "t", **sampling: Any) -> GenerationRequest:

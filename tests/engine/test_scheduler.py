@@ -30,7 +30,7 @@ class Bench:
     def add(self, prompt: int = 10, answer: int = 100, tenant: str = "t") -> Sequence:
         params = SamplingParams(max_tokens=answer)
         request = GenerationRequest(str(next(self.ids)), [TOKEN] * prompt, params, tenant=tenant)
-        sequence = Sequence(request, MAX_LEN - prompt, self.tokenizer, lambda output: None)
+        sequence = Sequence(request, answer, self.tokenizer, lambda output: None)
         self.scheduler.add(sequence)
         return sequence
 

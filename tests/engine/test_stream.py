@@ -8,7 +8,7 @@ import pytest
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import AdapterNotLoaded
-from inference.engine.request import Output
+from inference.engine.request import Output, Usage
 from tests.engine.answers import ask, new_request, random_prompt
 
 
@@ -54,7 +54,7 @@ async def test_closing_the_stream_cancels_the_request(engine: Engine) -> None:
         async for _ in stream:
             break
     await until_idle(engine)
-    assert engine.stats().finished["cancelled"] >= 1
+    assert engine.stats().finished.get("cancelled", 0) >= 1
     assert [output async for output in stream] == []
 
 
@@ -73,10 +73,12 @@ async def test_a_cancelled_consumer_cancels_the_request(engine: Engine) -> None:
 
     consumer = asyncio.create_task(consume())
     await begun.wait()
+    before = engine.stats().finished.get("cancelled", 0)
     consumer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await consumer
     await until_idle(engine)
+    assert engine.stats().finished.get("cancelled", 0) == before + 1
 
 
 async def test_closing_after_the_end_is_harmless(engine: Engine) -> None:
@@ -93,7 +95,23 @@ async def test_a_slow_consumer_gets_what_it_missed_as_one_piece(engine: Engine) 
     (output,) = [output async for output in stream]
     assert len(output.tokens) == len(output.logprobs) == 50
     assert output.finish_reason == "length"
-    assert output.usage is not None
+
+
+async def test_the_usage_counts_what_nobody_came_for(engine: Engine) -> None:
+    stream = engine.generate(new_request(random_prompt(5, 10), max_tokens=20))
+    assert (stream.usage.prompt_tokens, stream.completion_tokens) == (10, 0)
+    await until_idle(engine)
+    assert (stream.completion_tokens, stream.cached_tokens) == (20, 0)
+
+
+async def test_after_closing_the_usage_is_final(engine: Engine) -> None:
+    stream = engine.generate(new_request(random_prompt(7, 10)))
+    await anext(stream)
+    await stream.aclose()
+    assert stream.request_id not in engine.requests
+    counted = stream.usage
+    await asyncio.to_thread(ask(engine, random_prompt(8, 10), max_tokens=3).wait)
+    assert stream.usage == counted
 
 
 async def test_a_closed_event_loop_costs_its_own_request_only(engine: Engine) -> None:
@@ -109,5 +127,6 @@ async def test_a_closed_event_loop_costs_its_own_request_only(engine: Engine) ->
 
 
 def test_merged_pieces_keep_order_and_end() -> None:
-    merged = Output("a", [1]).merged(Output("b", [2, 3], finish_reason="stop"))
-    assert (merged.text, merged.tokens, merged.finish_reason) == ("ab", [1, 2, 3], "stop")
+    first = Output("a", [1], (), Usage(5, 0, 1))
+    second = Output("b", [2, 3], (), Usage(5, 0, 3), finish_reason="stop")
+    assert first.merged(second) == Output("ab", [1, 2, 3], [], Usage(5, 0, 3), "stop")
