@@ -84,5 +84,12 @@ def greedy_alone(model: PreTrainedModel, prompt: list[int], tokens: int) -> list
     return answer[0, len(prompt) :].tolist()
 
 
+@torch.no_grad()
+def likeliest_after(model: PreTrainedModel, prompt: list[int], answer: list[int]) -> list[int]:
+    """For each token of the answer the likeliest one in its place: the answer itself exactly if it is greedy."""
+    logits = model(torch.tensor([prompt + answer])).logits[0]
+    return logits[len(prompt) - 1 : -1].argmax(-1).tolist()
+
+
 def random_prompt(seed: int, length: int, vocabulary: int = 260) -> list[int]:
     return torch.randint(3, vocabulary, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
