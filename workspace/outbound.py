@@ -14,6 +14,7 @@ import httpx
 from django.conf import settings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+MAX_PORT = 65535
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -84,7 +85,7 @@ def read(base_url: str) -> httpx.URL:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
         raise AddressRefused(f"This is not an address: {error}.") from None
-    if url.scheme not in {"http", "https"} or not url.host:
+    if url.scheme not in {"http", "https"} or not url.host or (url.port or 0) > MAX_PORT:
         raise AddressRefused("It must be an address such as https://api.example.com/v1.")
     if url.userinfo or url.query or url.fragment:
         raise AddressRefused("It must hold no user name, password, query or fragment.")
@@ -94,8 +95,8 @@ def read(base_url: str) -> httpx.URL:
 def is_allowed(address: Address) -> bool:
     """Public, or loopback while the server itself is on loopback, or in a network that the operator names."""
     real = unwrapped(address)
-    if real.is_loopback:
-        return settings.BOUND_TO_LOOPBACK
+    if real.is_loopback and settings.BOUND_TO_LOOPBACK:
+        return True
     return is_public(real) or any(
         real in network for network in settings.LAB_PRIVATE_NETWORKS if network.version == real.version
     )

@@ -4,13 +4,10 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from workspace.authentication import CallerAuthentication
-from workspace.identity import Caller
+from workspace.api.caller import CallerView
 from workspace.models import Workspace
 
 
@@ -24,15 +21,6 @@ class Profile(serializers.Serializer[Any]):
     name = serializers.CharField()
     industry = serializers.CharField()
     task_count = serializers.IntegerField()
-
-
-class CallerView(APIView):
-    authentication_classes = (CallerAuthentication,)
-    permission_classes = (AllowAny,)  # the authentication refuses whoever it does not know
-
-    def caller(self, request: Request) -> Caller:
-        assert isinstance(request.auth, Caller)
-        return request.auth
 
 
 class UsersMe(CallerView):

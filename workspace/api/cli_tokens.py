@@ -9,9 +9,8 @@ from rest_framework import serializers
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from workspace.api.requests import person_of, principal_of
+from workspace.api.caller import CallerView
 from workspace.audit import audit
 from workspace.models import CliToken
 
@@ -33,28 +32,28 @@ class TokenList(serializers.Serializer[Any]):
     tokens = TokenRecord(many=True)
 
 
-class CliTokens(APIView):
+class CliTokens(CallerView):
     @extend_schema(summary="List my command-line logins", tags=["cli"], responses=TokenList)
     def get(self, request: Request) -> Response:
         """The live ones, the one in use first: a client finds its own by the prefix it remembers."""
-        current = principal_of(request).cli_token
+        current = self.caller(request).cli_token
         tokens = sorted(
-            CliToken.objects.filter(user=person_of(request), revoked_at=None), key=lambda token: token != current
+            CliToken.objects.filter(user=self.person(request), revoked_at=None), key=lambda token: token != current
         )
         return Response({"tokens": [describe(token, current) for token in tokens]})
 
 
-class OneCliToken(APIView):
+class OneCliToken(CallerView):
     @extend_schema(summary="Revoke a command-line login", tags=["cli"], responses=TokenRecord)
     def delete(self, request: Request, token_id: UUID) -> Response:
         """It ends with the next request, and with it the session keys that were made from it."""
-        principal = principal_of(request)
+        caller = self.caller(request)
         with transaction.atomic():
-            token = get_object_or_404(CliToken.objects.select_for_update(), pk=token_id, user=person_of(request))
+            token = get_object_or_404(CliToken.objects.select_for_update(), pk=token_id, user=self.person(request))
             if not token.revoked_at:
                 token.revoke()
-                audit(request, principal, "cli_token.revoke", token, name=token.name)
-        return Response(describe(token, principal.cli_token))
+                audit(request, caller, "cli_token.revoke", token, name=token.name)
+        return Response(describe(token, caller.cli_token))
 
 
 def describe(token: CliToken, current: CliToken | None) -> dict[str, Any]:

@@ -121,8 +121,9 @@ class DeviceToken(DeviceView):
         fields.is_valid(raise_exception=True)
         if fields.validated_data["grant_type"] != GRANT_TYPE:
             raise DeviceGrantRefused("unsupported_grant_type")
+        login = DeviceLogin.poll(fields.validated_data["device_code"])
         with transaction.atomic():
-            token, secret = DeviceLogin.redeem(fields.validated_data["device_code"])
+            token, secret = login.redeem()
             audit(request._request, principal_behind(token), "cli_token.create", token, name=token.name)
         answer = {
             "access_token": secret,

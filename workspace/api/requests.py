@@ -4,7 +4,7 @@ from rest_framework.request import Request
 
 from workspace.errors import ApiError, invalid
 from workspace.identity import Principal
-from workspace.models import CliToken, User
+from workspace.models import CliToken
 
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -12,18 +12,6 @@ FLAGS = {"true": True, "1": True, "false": False, "0": False}
 def principal_of(request: Request) -> Principal:
     assert isinstance(request.auth, Principal)
     return request.auth
-
-
-def person_of(request: Request) -> User:
-    """The user behind the request: an API key has none.
-
-    Raises:
-        ApiError: 403 for an API key.
-    """
-    user = principal_of(request).user
-    if user is None:
-        raise ApiError(403, "user_required", "This needs a person: use a CLI token or sign in, not an API key.")
-    return user
 
 
 def login_of(request: Request) -> CliToken:

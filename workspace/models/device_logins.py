@@ -103,8 +103,8 @@ class DeviceLogin(models.Model):
         return waiting.update(status=status, user=user, workspace=workspace) == 1
 
     @classmethod
-    def redeem(cls, device_code: str) -> tuple[CliToken, str]:
-        """The CLI token of an approved login, and its secret. Once.
+    def poll(cls, device_code: str) -> "DeviceLogin":
+        """The approved login behind a device code.
 
         Raises:
             DeviceGrantRefused: `invalid_grant`, `expired_token`, `access_denied`, `slow_down` or
@@ -113,9 +113,9 @@ class DeviceLogin(models.Model):
         with transaction.atomic():
             login = cls.objects.select_for_update().filter(device_hash=digest(device_code)).first()
             refusal = login.refusal() if login else "invalid_grant"
-            if login and not refusal:
-                return login.issue_token()
-        raise DeviceGrantRefused(refusal or "invalid_grant")
+        if login is None or refusal:
+            raise DeviceGrantRefused(refusal or "invalid_grant")
+        return login
 
     def refusal(self) -> str | None:
         """Why this poll gets no token; a poll that comes too soon makes the interval longer."""
@@ -138,9 +138,15 @@ class DeviceLogin(models.Model):
     def approver_may_still(self) -> bool:
         return Membership.objects.filter(user=self.user, user__is_active=True, workspace=self.workspace).exists()
 
-    def issue_token(self) -> tuple[CliToken, str]:
-        self.status = self.Status.REDEEMED
-        self.save(update_fields=["status"])
+    def redeem(self) -> tuple[CliToken, str]:
+        """The CLI token of this approved login, and its secret. Once.
+
+        Raises:
+            DeviceGrantRefused: `invalid_grant` where another poll was first.
+        """
+        approved = DeviceLogin.objects.filter(pk=self.pk, status=self.Status.APPROVED)
+        if not approved.update(status=self.Status.REDEEMED):
+            raise DeviceGrantRefused("invalid_grant")
         token = CliToken(
             user=self.user,
             workspace=self.workspace,
