@@ -15,7 +15,7 @@ import pytest
 from tests.startup.conftest import Served, free_port
 
 QUESTION = "What is our refund policy?"
-FACT = "30 days"
+FACT = "45 days"
 
 Serve = Callable[..., Served]
 
