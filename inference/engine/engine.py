@@ -22,7 +22,7 @@ from inference.engine.sampling import recommended_sampling
 from inference.engine.scheduler import Chunk, Scheduler
 from inference.engine.sequence import Sequence
 from inference.engine.stats import Counters, EngineStats
-from inference.engine.stream import OutputStream
+from inference.engine.stream import OutputStream, Wakeups
 from inference.engine.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class Engine:
         self.counters = Counters()
         self.finished_at: deque[float] = deque(maxlen=FINISHES_REMEMBERED)
 
+        self.wakeups = Wakeups()
         self.inbox = threading.Condition()
         self.state: Literal["new", "running", "draining", "stopped"] = "new"
         self.requests: dict[str, Sequence] = {}
@@ -231,6 +232,7 @@ class Engine:
         try:
             while self.take_in():
                 self.step()
+                self.wakeups.send()
         except Exception:
             log.exception("The engine's thread failed")
         finally:
@@ -337,5 +339,6 @@ class Engine:
             self.scheduler.add(sequence)
         for sequence in list(self.requests.values()):
             self.emit(sequence, sequence.end("error", "The engine was stopped."))
+        self.wakeups.send()
         for _, future in calls:
             future.set_exception(EngineStopped())

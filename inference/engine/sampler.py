@@ -208,11 +208,17 @@ def draw_narrowed(scaled: Tensor, states: Sequence[SamplingState]) -> list[int]:
     cumulative = nucleus((values - total).exp(), top_p)
     chosen = tokens.gather(1, invert(cumulative, draws))[:, 0].tolist()
     reaches = (values - total).exp().sum(-1, keepdim=True) >= top_p
-    for row, (within, k) in enumerate(zip(reaches[:, 0].tolist(), top_k, strict=True)):
-        if not within and k == vocabulary and look < vocabulary:
-            values, tokens = scaled[row : row + 1].sort(dim=-1, descending=True)
-            cumulative = nucleus(values.softmax(dim=-1), top_p[row : row + 1])
-            chosen[row] = int(tokens.gather(1, invert(cumulative, draws[row : row + 1])))
+    beyond_look = [
+        row
+        for row, (within, k) in enumerate(zip(reaches[:, 0].tolist(), top_k, strict=True))
+        if not within and k == vocabulary
+    ]
+    if beyond_look:
+        values, tokens = scaled[beyond_look].sort(dim=-1, descending=True)
+        cumulative = nucleus(values.softmax(dim=-1), top_p[beyond_look])
+        picks = tokens.gather(1, invert(cumulative, [draws[row] for row in beyond_look]))
+        for row, token in zip(beyond_look, picks[:, 0].tolist(), strict=True):
+            chosen[row] = token
     return chosen
 
 

@@ -10,6 +10,34 @@ if TYPE_CHECKING:
     from inference.engine.engine import Engine
 
 
+class Wakeups:
+    """Wakes event loops once a step, however many of their streams have something to take.
+
+    Each wake-up is a system call, and a chance for the other thread to take the interpreter's lock.
+    """
+
+    def __init__(self) -> None:
+        self.streams: dict[asyncio.AbstractEventLoop, list[OutputStream]] = {}
+
+    def add(self, stream: "OutputStream") -> None:
+        self.streams.setdefault(stream.loop, []).append(stream)
+
+    def send(self) -> None:
+        """Wake those added since the last time; a request whose loop is gone is cancelled."""
+        streams, self.streams = self.streams, {}
+        for loop, waiting in streams.items():
+            try:
+                loop.call_soon_threadsafe(wake, waiting)
+            except RuntimeError:  # the loop is closed
+                for stream in waiting:
+                    stream.engine.cancel(stream.request_id)
+
+
+def wake(streams: "list[OutputStream]") -> None:
+    for stream in streams:
+        stream.ready.set()
+
+
 class OutputStream:
     """Iterates over the pieces of one answer; closing it early cancels the request.
 
@@ -31,16 +59,17 @@ class OutputStream:
         self.pending: Output | None = None
         self.finished = False
         self.usage = Usage(len(request.prompt_tokens), 0, 0)
+        self.wakeups = engine.wakeups
         self.request_id = engine.submit(request, self.put)
 
     def put(self, output: Output) -> None:
-        """Leave a piece, on the engine's thread. Raises RuntimeError once the event loop is closed."""
+        """Leave a piece, on the engine's thread."""
         with self.lock:
             waiting = self.pending
             self.pending = waiting.merged(output) if waiting else output
             self.usage = output.usage
         if waiting is None:
-            self.loop.call_soon_threadsafe(self.ready.set)
+            self.wakeups.add(self)
 
     @property
     def completion_tokens(self) -> int:
