@@ -25,6 +25,8 @@ class EngineConfig:
         max_queue: most requests that wait beyond those.
         max_model_len: most tokens of prompt and answer together; None: as many as the model was made for.
         kv_tokens: tokens that the KV cache holds for all running requests together; None: from free memory.
+        prefix_cache_tokens: tokens whose keys and values are kept for requests that begin the same; None: an
+            eighth of `kv_tokens`, at most 8192.
         prefill_chunk: most prompt tokens in one step; fewer while answers stream, see `prefill_pace`.
     """
 
@@ -37,6 +39,7 @@ class EngineConfig:
     max_queue: int = 256
     max_model_len: int | None = None
     kv_tokens: int | None = None
+    prefix_cache_tokens: int | None = None
     prefill_chunk: int = 256
 
     def torch_device(self) -> torch.device:
@@ -50,9 +53,7 @@ class EngineConfig:
         try:
             device = torch.device(self.device)
         except RuntimeError:
-            raise EngineError(
-                f"Device {self.device!r} is unknown; there are: auto, {', '.join(DEVICES)}."
-            ) from None
+            raise EngineError(f"Device {self.device!r} is unknown; there are: auto, {', '.join(DEVICES)}.") from None
         if not available(device.type):
             raise EngineError(f"Device {self.device!r} is not available on this machine.")
         return device

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from inference.engine.adapter_file import AdapterInfo, read_adapter
-from inference.engine.adapter_pool import Adapter, AdapterPool, AdapterSnapshot
+from inference.engine.adapter_pool import AdapterPool, AdapterSnapshot
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineStopped, InvalidRequest, PromptTooLong, QueueFull
 from inference.engine.kv_budget import plan_kv
 from inference.engine.model_runner import ModelRunner, StepRow
 from inference.engine.prefill_pace import PrefillPace
+from inference.engine.prefix_cache import PrefixCache
 from inference.engine.request import GenerationRequest, Output
 from inference.engine.sampler import sample
 from inference.engine.sampling import recommended_sampling
@@ -70,8 +71,9 @@ class Engine:
             kv_plan.tokens,
             kv_plan.max_len,
         )
-        self.pool = AdapterPool(self.runner.lora, self.between_steps, on_evict, self.adapter_removed)
-        self.scheduler = Scheduler(self.runner.kv, config.max_running)
+        self.prefixes = PrefixCache(self.runner.kv, kv_plan.prefix_tokens)
+        self.pool = AdapterPool(self.runner.lora, self.between_steps, on_evict, self.prefixes.drop_adapter)
+        self.scheduler = Scheduler(self.runner.kv, self.prefixes, config.max_running)
         self.pace = PrefillPace(config.prefill_chunk)
         self.counters = Counters()
         self.finished_at: deque[float] = deque(maxlen=FINISHES_REMEMBERED)
@@ -173,6 +175,8 @@ class Engine:
             running=running,
             kv_used_tokens=self.runner.kv.used_tokens,
             kv_capacity_tokens=self.runner.kv.capacity_tokens,
+            prefix_used_tokens=self.prefixes.used_tokens,
+            prefix_capacity_tokens=self.prefixes.capacity_tokens,
             max_active_loras=slots,
             slots_used=slots - self.pool.free_slots,
             slots_free=self.pool.free_slots,
@@ -283,6 +287,9 @@ class Engine:
         for chunk in chunks:
             chunk.sequence.computed += chunk.count
         for sequence, token in zip(sampling, sampled, strict=True):
+            if sequence.computed == sequence.prompt_length and token.token is not None:
+                self.counters.cached_tokens += sequence.cached
+                self.prefixes.save(sequence)  # now, for those who come while the answer still runs
             self.emit(sequence, sequence.take(token))
 
     def row(self, chunk: Chunk) -> StepRow:
@@ -313,9 +320,6 @@ class Engine:
             del self.requests[sequence.id]
             self.cancels.discard(sequence.id)
             self.inbox.notify_all()
-
-    def adapter_removed(self, adapter: Adapter) -> None:
-        log.debug("Adapter %s has left its slot", adapter.key)
 
     def warm_up(self) -> None:
         """Compute a few tokens, so that the first request finds everything prepared and the pace is known."""

@@ -13,14 +13,17 @@ from inference.engine.families import DecoderSpec, describe
 SHARE_OF_MEMORY = 0.25  # other programs live there too
 SHARE_OF_GPU = 0.8  # the rest is for activations
 SMALLEST_CONTEXT = 128
+PREFIX_SHARE = 8  # one token is kept for each so many that may run
+MOST_PREFIX_TOKENS = 8192
 
 
 @dataclass(frozen=True)
 class KVPlan:
-    """`tokens` for all sequences together, of which one has at most `max_len`."""
+    """`tokens` for all sequences together, of which one has at most `max_len`; `prefix_tokens` are kept for later."""
 
     tokens: int
     max_len: int
+    prefix_tokens: int
 
 
 def plan_kv(config: EngineConfig, dtype: torch.dtype, device: torch.device) -> KVPlan:
@@ -37,7 +40,10 @@ def plan_kv(config: EngineConfig, dtype: torch.dtype, device: torch.device) -> K
     tokens = config.kv_tokens or min(config.max_running * max_len, affordable_tokens(spec, dtype, device))
     if tokens < SMALLEST_CONTEXT:
         raise ModelUnsupported(f"There is memory for {max(0, tokens)} tokens beside the model's weights only.")
-    return KVPlan(tokens, min(max_len, tokens))
+    prefix_tokens = min(tokens // PREFIX_SHARE, MOST_PREFIX_TOKENS)
+    if config.prefix_cache_tokens is not None:
+        prefix_tokens = config.prefix_cache_tokens
+    return KVPlan(tokens, min(max_len, tokens), prefix_tokens)
 
 
 def affordable_tokens(spec: DecoderSpec, dtype: torch.dtype, device: torch.device) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from inference.engine.fair_queue import INPUT_WEIGHT, OUTPUT_WEIGHT, FairQueue
 from inference.engine.kv_cache import KVCache
+from inference.engine.prefix_cache import PrefixCache
 from inference.engine.sequence import Sequence
 
 EXTRA_PLACES = 4  # one for each so many of `max_running`
@@ -32,8 +33,9 @@ class Scheduler:
     A tenant of whom nothing runs finds one of a few extra places even when another tenant has filled all others.
     """
 
-    def __init__(self, kv: KVCache, max_running: int) -> None:
+    def __init__(self, kv: KVCache, prefixes: PrefixCache, max_running: int) -> None:
         self.kv = kv
+        self.prefixes = prefixes
         self.places = max_running
         self.all_places = max_running + max_running // EXTRA_PLACES
         self.waiting = FairQueue()
@@ -109,9 +111,11 @@ class Scheduler:
             return False
         self.waiting.remove(sequence)
         self.running.append(sequence)
+        sequence.computed = self.prefixes.restore(sequence)
         if not sequence.admitted:
             sequence.admitted = True
-            self.waiting.charge(sequence.tenant, INPUT_WEIGHT * sequence.prompt_length)
+            sequence.cached = sequence.computed
+            self.waiting.charge(sequence.tenant, INPUT_WEIGHT * sequence.missing)
         return True
 
     def runs(self, tenant: str) -> bool:
@@ -126,6 +130,8 @@ class Scheduler:
 
     def release(self, sequence: Sequence) -> None:
         assert sequence.kv is not None
+        if sequence.finish_reason != "error":
+            self.prefixes.save(sequence)
         self.running.remove(sequence)
         self.kv.free(sequence.kv)
         sequence.kv = None

@@ -12,8 +12,10 @@ class EngineStats:
         queue_depth: requests that wait.
         running: requests that have a place in the steps.
         kv_used_tokens, kv_capacity_tokens: room taken in the KV cache, and all there is.
+        prefix_used_tokens, prefix_capacity_tokens: the same of the prefix cache.
         rows: of all steps together; divided by `steps` the mean batch size.
         prompt_tokens: computed, those computed anew after a preemption included.
+        cached_tokens: of prompts, found in the prefix cache.
         finished: requests by finish reason.
     """
 
@@ -21,6 +23,8 @@ class EngineStats:
     running: int
     kv_used_tokens: int
     kv_capacity_tokens: int
+    prefix_used_tokens: int
+    prefix_capacity_tokens: int
     max_active_loras: int
     slots_used: int
     slots_free: int

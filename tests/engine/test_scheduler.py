@@ -6,6 +6,7 @@ import torch
 
 from inference.engine.families import describe
 from inference.engine.kv_cache import KVCache
+from inference.engine.prefix_cache import PrefixCache
 from inference.engine.request import GenerationRequest
 from inference.engine.sampler import Sampled
 from inference.engine.sampling import SamplingParams
@@ -23,7 +24,7 @@ class Bench:
 
     def __init__(self, tokenizer: Tokenizer, max_running: int = 8, kv_tokens: int = 65_536) -> None:
         kv = KVCache(describe(CONFIGS["llama"]), torch.float32, torch.device("cpu"), kv_tokens, MAX_LEN)
-        self.scheduler = Scheduler(kv, max_running)
+        self.scheduler = Scheduler(kv, PrefixCache(kv, 0), max_running)
         self.tokenizer = tokenizer
         self.ids: Iterator[int] = count()
 
