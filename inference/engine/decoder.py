@@ -32,7 +32,7 @@ class Decoder:
             x = x + self.attention(x, index, layer, step, turns[spec.rope_of_layer[index]])
             x = x + self.feed_forward(x, index, layer, step)
         last = self.norm(x.index_select(0, step.sampled), weights.final_norm)
-        logits = F.linear(last, weights.lm_head).float()
+        logits = weights.lm_head(last).float()
         if spec.logit_softcap:
             logits = torch.tanh(logits / spec.logit_softcap) * spec.logit_softcap
         return logits
@@ -44,7 +44,7 @@ class Decoder:
     def attention(self, x: Tensor, index: int, layer: LayerWeights, step: Step, turn: tuple[Tensor, Tensor]) -> Tensor:
         spec = self.spec
         x = self.norm(x, layer.input_norm)
-        qkv = F.linear(x, layer.qkv, layer.qkv_bias)
+        qkv = layer.qkv(x)
         step.plan.apply(x, qkv, index, "qkv")
         heads = qkv.view(-1, spec.heads + 2 * spec.kv_heads, spec.head_dim)
         queries_and_keys = heads[:, : spec.heads + spec.kv_heads]
@@ -57,7 +57,7 @@ class Decoder:
             new = keys_and_values if write.tokens is None else keys_and_values.index_select(0, write.tokens)
             write.slab.kv[index][write.rows, :, write.positions] = new
         answer = self.attend(heads[:, : spec.heads], index, step)
-        out = F.linear(answer, layer.o, layer.o_bias)
+        out = layer.o(answer)
         step.plan.apply(answer, out, index, "o")
         return out if layer.post_attention_norm is None else self.norm(out, layer.post_attention_norm)
 
@@ -98,11 +98,11 @@ class Decoder:
 
     def feed_forward(self, x: Tensor, index: int, layer: LayerWeights, step: Step) -> Tensor:
         x = self.norm(x, layer.feed_forward_norm)
-        gate_up = F.linear(x, layer.gate_up)
+        gate_up = layer.gate_up(x)
         step.plan.apply(x, gate_up, index, "gate_up")
         gate, up = gate_up.chunk(2, dim=1)
         gated = (F.silu(gate) if self.spec.activation == "silu" else F.gelu(gate, approximate="tanh")) * up
-        out = F.linear(gated, layer.down)
+        out = layer.down(gated)
         step.plan.apply(gated, out, index, "down")
         return out if layer.post_feed_forward_norm is None else self.norm(out, layer.post_feed_forward_norm)
 

@@ -191,8 +191,11 @@ def apply_span(stack: LoraStack, span: Span, x: Tensor, y: Tensor, layer: int, g
     ]
     if span.scatter is None:
         out = y[span.start : span.stop].view(count, span.width, -1)
-        for (first, last), (part, b) in zip(stack.columns[group], parts, strict=True):
-            out[:, :, first:last].baddbmm_(part, b)
+        if len(parts) == 1:
+            out.baddbmm_(*parts[0])
+        else:  # on columns of a wider output, baddbmm would fall back to a product for each slot
+            for (first, last), (part, b) in zip(stack.columns[group], parts, strict=True):
+                out[:, :, first:last] += torch.bmm(part, b)
     else:
         delta = torch.cat([torch.bmm(part, b) for part, b in parts], dim=2).flatten(0, 1)
         y[span.start : span.stop] += delta.index_select(0, span.scatter)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inference.engine.errors import ModelUnsupported
 from inference.engine.families import DecoderSpec
+from inference.engine.linear import Head, Linear
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -19,14 +20,12 @@ SINGLE = "model.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One layer. Projections are [out, in]; `qkv` is q, k and v stacked, `gate_up` gate and up."""
+    """One layer. `qkv` is the q, k and v projections stacked, `gate_up` gate and up."""
 
-    qkv: Tensor
-    qkv_bias: Tensor | None
-    o: Tensor
-    o_bias: Tensor | None
-    gate_up: Tensor
-    down: Tensor
+    qkv: Linear
+    o: Linear
+    gate_up: Linear
+    down: Linear
     input_norm: Tensor
     feed_forward_norm: Tensor
     qk_norm: Tensor | None
@@ -36,10 +35,10 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
-    """embedding and lm_head: [vocab, hidden]; they share memory where the model ties them."""
+    """embedding: [vocab, hidden]; `lm_head` shares its memory where the model ties them."""
 
     embedding: Tensor
-    lm_head: Tensor
+    lm_head: Head
     final_norm: Tensor
     layers: tuple[LayerWeights, ...]
 
@@ -89,7 +88,7 @@ def load_weights(folder: Path, spec: DecoderSpec, dtype: torch.dtype, device: to
             embedding = checkpoint.take("model.embed_tokens.weight")
             return ModelWeights(
                 embedding=embedding,
-                lm_head=embedding if spec.tied_embeddings else checkpoint.take("lm_head.weight"),
+                lm_head=Head(embedding if spec.tied_embeddings else checkpoint.take("lm_head.weight")),
                 final_norm=checkpoint.norm("model.norm.weight", spec.norm_offset),
                 layers=tuple(load_layer(checkpoint, spec, index) for index in range(spec.layers)),
             )
@@ -100,26 +99,21 @@ def load_weights(folder: Path, spec: DecoderSpec, dtype: torch.dtype, device: to
 def load_layer(checkpoint: Checkpoint, spec: DecoderSpec, index: int) -> LayerWeights:
     prefix = f"model.layers.{index}"
 
-    def stacked(*modules: str) -> Tensor:
-        return torch.cat([checkpoint.take(f"{prefix}.{module}.weight") for module in modules])
-
-    def bias(*modules: str) -> Tensor | None:
-        found = [checkpoint.find(f"{prefix}.{module}.bias") for module in modules]
-        present = [tensor for tensor in found if tensor is not None]
-        return torch.cat(present) if len(present) == len(modules) else None
+    def linear(*modules: str) -> Linear:
+        weights = [checkpoint.take(f"{prefix}.{module}.weight") for module in modules]
+        biases = [checkpoint.find(f"{prefix}.{module}.bias") for module in modules]
+        present = [bias for bias in biases if bias is not None]
+        return Linear(torch.cat(weights), torch.cat(present) if len(present) == len(modules) else None)
 
     def norm(name: str) -> Tensor:
         return checkpoint.norm(f"{prefix}.{name}.weight", spec.norm_offset)
 
-    attention = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
     sandwich = spec.sandwich_norms
     return LayerWeights(
-        qkv=stacked(*attention),
-        qkv_bias=bias(*attention),
-        o=stacked("self_attn.o_proj"),
-        o_bias=bias("self_attn.o_proj"),
-        gate_up=stacked("mlp.gate_proj", "mlp.up_proj"),
-        down=stacked("mlp.down_proj"),
+        qkv=linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        o=linear("self_attn.o_proj"),
+        gate_up=linear("mlp.gate_proj", "mlp.up_proj"),
+        down=linear("mlp.down_proj"),
         input_norm=norm("input_layernorm"),
         feed_forward_norm=norm("pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"),
         qk_norm=qk_norm(spec, norm("self_attn.q_norm"), norm("self_attn.k_norm")) if spec.qk_norm else None,
