@@ -264,10 +264,11 @@ class Engine:
 
     def step(self) -> None:
         """Compute the next token of every running answer, and a piece of the prompts that wait."""
-        streams = self.scheduler.decoding
-        chunks = self.scheduler.schedule(self.pace.budget(streams, self.scheduler.beginning))
+        budget = self.pace.budget(self.scheduler.decoding, self.scheduler.beginning)
+        chunks = self.scheduler.schedule(budget)
         if not chunks:
             return
+        streams = sum(chunk.sequence.decoding for chunk in chunks)
         sampling = [chunk.sequence for chunk in chunks if chunk.completes]
         started = time.perf_counter()
         try:

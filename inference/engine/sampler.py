@@ -163,7 +163,7 @@ def withhold_eos(logits: Tensor, states: Sequence[SamplingState]) -> None:
     """Make the end impossible in rows whose answers are still too short, in place."""
     for row, state in enumerate(states):
         if state.withholds_eos:
-            logits[row, list(state.eos)] = -torch.inf
+            logits[row, [token for token in state.eos if token < logits.shape[1]]] = -torch.inf
 
 
 def draw_tokens(logits: Tensor, states: Sequence[SamplingState]) -> dict[int, int]:

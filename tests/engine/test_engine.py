@@ -154,6 +154,27 @@ def test_a_waiting_request_can_be_cancelled(start: Start) -> None:
     assert running.wait().finish_reason == "cancelled"
 
 
+def test_one_tenants_queue_does_not_keep_anothers_request_waiting(start: Start) -> None:
+    engine = start(max_running=4)
+    light = Answer()
+    steps: list[int] = []
+
+    def put_light(output: Output) -> None:
+        steps.append(engine.stats().steps)
+        light.put(output)
+
+    def put_heavy(output: Output) -> None:
+        if not steps and output.usage.completion_tokens == 15:
+            steps.append(engine.stats().steps)
+            engine.submit(new_request(random_prompt(0, 20), tenant="light", max_tokens=5), put_light)
+
+    for seed in range(200):
+        engine.submit(new_request(random_prompt(seed, 20), tenant="heavy", max_tokens=30), put_heavy)
+    light.wait()
+    submitted, first_token, *_ = steps
+    assert first_token - submitted == 1
+
+
 def test_two_requests_of_one_name_are_told_apart(engine: Engine) -> None:
     request = new_request(random_prompt(10, 10))
     first, second = Answer(), Answer()

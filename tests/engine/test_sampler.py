@@ -160,6 +160,11 @@ def test_the_end_is_withheld_until_min_tokens() -> None:
     assert [tokens(logits, [waiting])[0] for _ in range(3)] == [4, 4, EOS]
 
 
+def test_an_end_that_the_model_has_no_logit_for_needs_no_withholding() -> None:
+    waiting = SamplingState(SamplingParams(temperature=0, min_tokens=5), [1], [EOS, 7])
+    assert tokens(torch.tensor([[0.0, 1.0, 9.0]]), [waiting]) == [1]
+
+
 def test_logprobs_are_of_the_models_own_distribution() -> None:
     logits = random_logits(2)
     raw = logits.log_softmax(-1)
