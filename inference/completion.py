@@ -8,6 +8,7 @@ from billing.meter import Metered, meter
 from billing.models import Status
 from billing.usage import Usage
 from inference.backends.base import ChatDelta, ChatRequest, ChatUsage, Prepared
+from inference.metrics import TokenClock
 from inference.openai.chat_request import ChatBody
 from inference.routing import Route
 from workspace.identity import Principal
@@ -63,11 +64,13 @@ class Completion:
             ApiError: as the backend refuses or fails; a refusal leaves no event.
         """
         status = Status.OK
+        clock = TokenClock()
         try:
             async with aclosing(self.route.backend.chat(self.prepared, self.usage)) as stream:
                 async for delta in stream:
                     if not self.metered.durable.done():
                         await asyncio.wrap_future(self.metered.durable)
+                    clock.piece()
                     yield delta
         except (asyncio.CancelledError, GeneratorExit):
             status = Status.CLIENT_DISCONNECTED

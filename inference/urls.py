@@ -4,6 +4,7 @@ from inference.openai.chat import chat_completions
 from inference.openai.models import ListModels
 from inference.views import adapters
 from inference.views.health import health
+from inference.views.metrics import metrics
 
 runtime_plane = [
     path("health", health),
@@ -17,6 +18,7 @@ runtime_plane = [
 ]
 
 urlpatterns = [
+    path("metrics", metrics),
     path("v1/", include(runtime_plane)),
     path("api/v1/hybrie/", include(runtime_plane)),
     path("api/v1/inference/chat/completions", chat_completions),

@@ -1,0 +1,5 @@
+"""`make bench`: the engine's table."""
+
+from benchmarks.mixed_adapters import main
+
+main()

@@ -1,0 +1,14 @@
+"""The pages of the runtime."""
+
+from django.urls import path
+
+from inference.pages import adapters, playground
+
+urlpatterns = [
+    path("adapters", adapters.adapter_list, name="adapters"),
+    path("adapters/<str:adapter_id>", adapters.adapter_detail, name="adapter"),
+    path("adapters/<str:adapter_id>/load", adapters.load_adapter, name="load_adapter"),
+    path("adapters/<str:adapter_id>/unload", adapters.unload_adapter, name="unload_adapter"),
+    path("adapters/<str:adapter_id>/delete", adapters.delete_adapter, name="delete_adapter"),
+    path("playground", playground.playground, name="playground"),
+]
