@@ -12,6 +12,8 @@ from inference.model_files import resolve_model
 from workspace.embedded import prepare_environment
 from workspace.home import LabHome
 
+pytest_plugins = ["tests.serving"]
+
 prepare_environment()
 os.environ["LAB_OPEN_LOOPBACK"] = "0"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
