@@ -61,11 +61,12 @@ class RequestIdMiddleware(Middleware):
 
 
 class OptionalTrailingSlashMiddleware(Middleware):
-    """API paths answer with and without their trailing slash, for every method, with no redirect."""
+    """Paths answer with and without their trailing slash, for every method, with no redirect; Django's admin alone
+    keeps its own slashes."""
 
     def before(self, request: HttpRequest) -> None:
-        if request.path_info.startswith(API_PREFIXES) and request.path_info.endswith("/"):
-            request.path_info = request.path_info.rstrip("/")
+        if request.path_info.endswith("/") and not request.path_info.startswith("/admin/"):
+            request.path_info = request.path_info.rstrip("/") or "/"
 
 
 class ErrorEnvelopeMiddleware(Middleware):

@@ -117,12 +117,15 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-LOGIN_URL = "/admin/login/"
+LOGIN_URL = "sign_in"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "sign_in"
 
 MIDDLEWARE = [
     "workspace.middleware.RequestIdMiddleware",
     "workspace.middleware.OptionalTrailingSlashMiddleware",
     "workspace.middleware.ErrorEnvelopeMiddleware",
+    "workspace.content_security.ContentSecurityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "workspace.static.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

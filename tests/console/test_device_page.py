@@ -34,7 +34,7 @@ def decide(browser: Client, login: DeviceLogin, decision: str, workspace: Worksp
 def test_it_asks_for_a_sign_in_and_comes_back(client: Client, login: DeviceLogin) -> None:
     answer = client.get(PAGE, {"user_code": login.shown_code})
     assert answer.status_code == 302
-    assert answer.headers["location"] == f"/admin/login/?next=/cli%3Fuser_code%3D{login.shown_code}"
+    assert answer.headers["location"] == f"/sign-in?next=/cli%3Fuser_code%3D{login.shown_code}"
 
 
 def test_without_a_code_it_asks_for_one(browser: Client) -> None:

@@ -1,0 +1,134 @@
+"""Every URL of the pages, walked by everyone: each role, a member of another workspace, and nobody."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern
+
+import billing.dashboard.urls
+import inference.pages.urls
+import workspace.pages.urls
+from billing.models import UsageEvent
+from tests.pages.conftest import SignIn, member
+from workspace.models import Adapter, ApiKey, Membership, Role, Workspace
+
+READ = {
+    "overview": "/",
+    "activity": "/activity",
+    "usage": "/usage",
+    "event": "/usage/events/{event}",
+    "adapter_traffic": "/usage/adapters/{adapter}",
+    "bill": "/billing",
+    "adapters": "/adapters",
+    "adapter": "/adapters/{adapter}",
+    "playground": "/playground",
+    "keys": "/keys",
+    "members": "/members",
+}
+# What changes something, with the least role that may
+WRITE = {
+    "keys": ("/keys", Role.ADMIN),
+    "revoke_key": ("/keys/{key}/revoke", Role.ADMIN),
+    "members": ("/members", Role.ADMIN),
+    "change_member": ("/members/{member}", Role.ADMIN),
+    "bill": ("/billing", Role.OWNER),
+    "load_adapter": ("/adapters/{adapter}/load", Role.MEMBER),
+    "unload_adapter": ("/adapters/{adapter}/unload", Role.MEMBER),
+    "delete_adapter": ("/adapters/{adapter}/delete", Role.MEMBER),
+}
+NEITHER = {None, "sign_in", "sign_out", "password", "switch_workspace"}
+OF_ONE_OBJECT = ("event", "adapter")
+
+
+@pytest.fixture
+def ids(acme: Workspace, adapter: Adapter, event: UsageEvent) -> dict[str, str]:
+    key = ApiKey(workspace=acme, name="application")
+    key.issue()
+    owner = member(acme, Role.OWNER, "first@acme.example")
+    membership = Membership.objects.get(user=owner)
+    return {
+        "event": str(event.id),
+        "adapter": adapter.adapter_id,
+        "key": str(key.pk),
+        "member": str(membership.pk),
+    }
+
+
+def patterns() -> Iterator[URLPattern]:
+    for urls in (workspace.pages.urls, billing.dashboard.urls, inference.pages.urls):
+        yield from urls.urlpatterns
+
+
+def test_the_walk_knows_every_page() -> None:
+    assert {pattern.name for pattern in patterns()} == {*READ, *WRITE} | NEITHER
+
+
+@pytest.mark.parametrize("role", Role)
+def test_every_role_reads_every_page(browse: SignIn, ids: dict[str, str], role: Role) -> None:
+    browser = browse(role)
+    for url in READ.values():
+        answer = browser.get(url.format(**ids))
+        assert answer.status_code == 200, url
+        assert browser.get(f"{url.format(**ids).rstrip('/')}/").status_code == 200, url
+        assert "'unsafe-inline'" not in answer.headers["content-security-policy"]
+        assert b" style=" not in answer.content
+        assert b"<style" not in answer.content
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER, Role.ADMIN])
+def test_a_change_takes_its_role(browse: SignIn, ids: dict[str, str], role: Role) -> None:
+    browser = browse(role)
+    for url, needed in WRITE.values():
+        if not role.covers(needed):
+            answer = browser.post(url.format(**ids))
+            assert answer.status_code == 403, url
+            assert f"needs the role {needed.value}" in answer.content.decode()
+
+
+def test_a_stranger_reaches_nothing_by_its_id(browse: SignIn, ids: dict[str, str], other: Workspace) -> None:
+    stranger = browse(Role.OWNER, other)
+    for name in OF_ONE_OBJECT:
+        assert stranger.get(READ[name].format(**ids)).status_code == 404, name
+    for url in ("/keys/{key}/revoke", "/adapters/{adapter}/load", "/adapters/{adapter}/unload"):
+        assert stranger.post(url.format(**ids)).status_code == 404, url
+    assert stranger.post(f"/adapters/{ids['adapter']}/delete").status_code == 404
+    assert stranger.post(f"/members/{ids['member']}", {"role": "viewer"}).status_code == 404
+    assert ApiKey.objects.get(pk=ids["key"]).revoked_at is None
+    assert Adapter.objects.filter(adapter_id=ids["adapter"]).exists()
+    assert Membership.objects.get(pk=ids["member"]).role == Role.OWNER
+
+
+def test_a_stranger_sees_nothing_of_it_on_any_page(browse: SignIn, ids: dict[str, str], other: Workspace) -> None:
+    stranger = browse(Role.OWNER, other)
+    for name, url in READ.items():
+        if name not in OF_ONE_OBJECT:
+            text = stranger.get(url.format(**ids)).content.decode()
+            assert "Acme" not in text
+            assert "first@acme.example" not in text
+            assert ids["event"] not in text
+            assert ids["key"] not in text
+
+
+def test_nobody_is_asked_to_sign_in(client: Client, ids: dict[str, str]) -> None:
+    for url in READ.values():
+        answer = client.get(url.format(**ids))
+        assert answer.status_code == 302, url
+        assert answer.headers["location"].startswith("/sign-in?next=")
+    for url, _ in WRITE.values():
+        assert client.post(url.format(**ids)).status_code == 302, url
+
+
+def test_a_form_without_its_token_is_refused(acme: Workspace, ids: dict[str, str]) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(member(acme, Role.OWNER))
+    for url, _ in WRITE.values():
+        assert browser.post(url.format(**ids)).status_code == 403, url
+
+
+def test_someone_without_a_workspace_is_told_so(browse: SignIn, acme: Workspace) -> None:
+    browser = browse(Role.VIEWER)
+    Membership.objects.all().delete()
+    answer = browser.get("/")
+    assert answer.status_code == 403
+    assert "No workspace yet" in answer.content.decode()

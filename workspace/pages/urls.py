@@ -1,0 +1,24 @@
+"""The pages of the core: signing in, workspaces, keys, members."""
+
+from django.contrib.auth.views import LogoutView, PasswordChangeView
+from django.urls import path
+
+from workspace.pages import keys, members, workspaces
+from workspace.pages.device_login import device_login
+from workspace.pages.sign_in import SignIn
+
+urlpatterns = [
+    path("cli", device_login),
+    path("sign-in", SignIn.as_view(), name="sign_in"),
+    path("sign-out", LogoutView.as_view(), name="sign_out"),
+    path(
+        "password",
+        PasswordChangeView.as_view(template_name="workspace/password.html", success_url="/"),
+        name="password",
+    ),
+    path("workspace", workspaces.switch, name="switch_workspace"),
+    path("keys", keys.keys, name="keys"),
+    path("keys/<uuid:key_id>/revoke", keys.revoke, name="revoke_key"),
+    path("members", members.members, name="members"),
+    path("members/<int:member_id>", members.change_member, name="change_member"),
+]
