@@ -12,11 +12,10 @@ from tests.engine.tiny_models import make_adapter, reference
 
 QUESTIONS = [
     "What is the capital of France?",
-    "Name three colours.",
     "Why is the sky blue? Answer in one sentence.",
     "Écris « bonjour » en japonais : ",
 ]
-TOKENS = 24
+TOKENS = 12
 
 
 @pytest.fixture(scope="module")
