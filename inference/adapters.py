@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -203,7 +204,7 @@ def move(placement: AdapterPlacement, state: AdapterState, error: str = "", **fi
 
 def note_eviction(engine_key: str) -> None:
     """Record that the engine has evicted an adapter to make room."""
-    AdapterPlacement.objects.filter(backend=LOCAL, adapter=engine_key).update(
+    AdapterPlacement.objects.filter(backend=LOCAL, adapter_id=UUID(engine_key)).update(
         state=AdapterState.REGISTERED, loaded_at=None, pinned=False
     )
 

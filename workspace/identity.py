@@ -6,7 +6,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import CSRFCheck
 
 from workspace.errors import ApiError, unauthenticated
@@ -140,9 +140,9 @@ def chosen(request: HttpRequest) -> str | None:
 
 def refuse_forgery(request: HttpRequest) -> None:
     """A session is only taken with its CSRF token (unsafe methods), since browsers send cookies by themselves."""
-    check = CSRFCheck(lambda _: None)  # type: ignore[arg-type,return-value]
+    check = CSRFCheck(lambda _: HttpResponse())
     check.process_request(request)
-    if reason := check.process_view(request, lambda _: None, (), {}):  # type: ignore[arg-type,return-value]
+    if reason := check.process_view(request, lambda _: HttpResponse(), (), {}):
         raise ApiError(403, "csrf_failed", f"CSRF check failed: {reason}")
 
 

@@ -21,9 +21,23 @@ def require(principal: Principal, needed: Role) -> None:
         )
 
 
+def principal_of(request: Request) -> Principal:
+    """Who the request acts as; `PrincipalAuthentication` put it there."""
+    assert isinstance(request.auth, Principal)
+    return request.auth
+
+
 class HasWorkspace(BasePermission):
     """Everyone in the workspace may read; writing takes a member."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        require(request.auth, Role.VIEWER if request.method in SAFE_METHODS else Role.MEMBER)
+        require(principal_of(request), Role.VIEWER if request.method in SAFE_METHODS else Role.MEMBER)
+        return True
+
+
+class ChangedByAdmins(BasePermission):
+    """Everyone in the workspace may read; changing takes an admin."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        require(principal_of(request), Role.VIEWER if request.method in SAFE_METHODS else Role.ADMIN)
         return True

@@ -8,6 +8,7 @@ from rest_framework.views import APIView
 
 from inference.runtime import runtime
 from workspace.models import Adapter, AdapterState
+from workspace.permissions import principal_of
 
 OWNER = "lab-workspace"
 
@@ -20,20 +21,22 @@ class ModelRow(serializers.Serializer[Any]):
     model_kind = serializers.ChoiceField(choices=("base", "adapter"))
     inference = serializers.DictField(child=serializers.BooleanField())
     fine_tuning = serializers.DictField(child=serializers.BooleanField())
-    parent = serializers.CharField(required=False, help_text="The base model of an adapter.")
+    parent = serializers.CharField(  # type: ignore[assignment]  # DRF moves declared fields out of the class
+        required=False, help_text="The base model of an adapter."
+    )
 
 
 class ModelList(serializers.Serializer[Any]):
     object = serializers.CharField(default="list")
-    data = ModelRow(many=True)
+    data = ModelRow(many=True)  # type: ignore[assignment]  # as above
 
 
 class ListModels(APIView):
     @extend_schema(responses=ModelList, summary="List the served model, its aliases and the loaded adapters")
     def get(self, request: Request) -> Response:
-        adapters = Adapter.objects.with_expiry().filter(
-            workspace=request.auth.workspace, placements__state=AdapterState.LOADED, has_expired=False
-        )
+        adapters = Adapter.objects.filter(
+            workspace=principal_of(request).workspace, placements__state=AdapterState.LOADED
+        ).unexpired()
         rows = [row(name, "base", runtime.started_at) for name in runtime.names]
         for adapter in adapters.distinct():
             created = int(adapter.created_at.timestamp())

@@ -20,6 +20,7 @@ from inference.views import shapes
 from workspace.adapter_files import CONFIG, WEIGHTS
 from workspace.errors import ApiError, invalid
 from workspace.models import Adapter, AdapterState, Workspace
+from workspace.permissions import principal_of
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 MIB = 1 << 20
@@ -30,7 +31,7 @@ class Adapters(APIView):
 
     @extend_schema(summary="List the workspace's adapters", responses=shapes.AdapterList)
     def get(self, request: Request) -> Response:
-        return Response({"adapters": adapters.describe(all_of(request.auth.workspace))})
+        return Response({"adapters": adapters.describe(all_of(principal_of(request).workspace))})
 
     @extend_schema(
         summary="Register an adapter from a folder, from the hub, or by upload",
@@ -47,7 +48,7 @@ class AdaptersStatus(APIView):
     @extend_schema(summary="Slots and states", responses=shapes.AdapterStatus)
     def get(self, request: Request) -> Response:
         status = backend_named(adapters.LOCAL).status()
-        records = adapters.describe(all_of(request.auth.workspace))
+        records = adapters.describe(all_of(principal_of(request).workspace))
         return Response(
             {
                 "max_active_loras": status.max_active_loras,
@@ -64,7 +65,7 @@ class AdaptersStatus(APIView):
 class OneAdapter(APIView):
     @extend_schema(summary="Get an adapter", responses=shapes.AdapterRecord)
     def get(self, request: Request, adapter_id: str) -> Response:
-        return answer(request.auth.workspace, adapter_id)
+        return answer(principal_of(request).workspace, adapter_id)
 
     @extend_schema(
         summary="Delete an adapter",
@@ -75,7 +76,7 @@ class OneAdapter(APIView):
         force = request.query_params.get("force", "false").lower()
         if force not in {"true", "false", "1", "0"}:
             raise invalid("force", "force must be true or false.")
-        adapters.delete(adapters.find(request.auth.workspace, adapter_id), force=force in {"true", "1"})
+        adapters.delete(adapters.find(principal_of(request).workspace, adapter_id), force=force in {"true", "1"})
         return Response(status=204)
 
 
@@ -83,17 +84,17 @@ class LoadAdapter(APIView):
     @extend_schema(summary="Load an adapter", request=shapes.LoadBody, responses=shapes.AdapterRecord)
     def post(self, request: Request, adapter_id: str) -> Response:
         body = checked(shapes.LoadBody(data=optional_object(request)))
-        adapter = adapters.find(request.auth.workspace, adapter_id)
+        adapter = adapters.find(principal_of(request).workspace, adapter_id)
         adapters.load(adapter, body.get("backends", (adapters.LOCAL,)), body["pin"])
-        return answer(request.auth.workspace, adapter_id)
+        return answer(principal_of(request).workspace, adapter_id)
 
 
 class UnloadAdapter(APIView):
     @extend_schema(summary="Unload an adapter", request=shapes.UnloadBody, responses=shapes.AdapterRecord)
     def post(self, request: Request, adapter_id: str) -> Response:
         body = checked(shapes.UnloadBody(data=optional_object(request)))
-        adapters.unload(adapters.find(request.auth.workspace, adapter_id), body.get("backends"))
-        return answer(request.auth.workspace, adapter_id)
+        adapters.unload(adapters.find(principal_of(request).workspace, adapter_id), body.get("backends"))
+        return answer(principal_of(request).workspace, adapter_id)
 
 
 def all_of(workspace: Workspace) -> Iterable[Adapter]:
@@ -119,7 +120,7 @@ def from_place(request: Request) -> Adapter:
     if "adapter_path" in fields:
         folder = adapters.folder_under_roots(fields["adapter_path"])
         return register(request, fields, folder, f"path:{fields['adapter_path']}"[:500])
-    adapters.refuse_taken(request.auth.workspace, fields["id"])
+    adapters.refuse_taken(principal_of(request).workspace, fields["id"])
     with adapters.files().staging() as folder:
         download_adapter(fields["hub_id"], folder)
         return register(request, fields, folder, f"hub:{fields['hub_id']}")
@@ -127,9 +128,9 @@ def from_place(request: Request) -> Adapter:
 
 def from_upload(request: Request) -> Adapter:
     uploads = request.FILES.getlist("files")
-    form = {name: request.data[name] for name in request.data if name != "files"}
+    form = {name: value for name, value in request.POST.items() if name != "files"}
     fields = checked(shapes.RegisterUpload(data={**form, "files": uploads}))
-    adapters.refuse_taken(request.auth.workspace, fields["id"])
+    adapters.refuse_taken(principal_of(request).workspace, fields["id"])
     with adapters.files().staging() as folder:
         receive(uploads, folder)
         return register(request, fields, folder, "upload")
@@ -174,4 +175,4 @@ def register(request: Request, fields: dict[str, Any], folder: Path, source: str
         checksum_sha256=fields.get("checksum_sha256"),
         pinned=fields["pinned"],
     )
-    return adapters.register(request.auth.workspace, folder, wanted)
+    return adapters.register(principal_of(request).workspace, folder, wanted)

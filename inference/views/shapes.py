@@ -75,7 +75,7 @@ class Spec(serializers.Serializer[Any]):
     rank = serializers.IntegerField()
     alpha = serializers.FloatField()
     target_modules = serializers.ListField(child=serializers.CharField())
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # DRF moves declared fields out of the class
     checksum_sha256 = serializers.CharField()
     size_bytes = serializers.IntegerField()
 

@@ -24,8 +24,13 @@ class AdapterState(models.TextChoices):
 
 
 class AdapterQuerySet(models.QuerySet["Adapter"]):
+    """Expiry is by the database's clock, so that no server's own clock decides."""
+
+    def unexpired(self) -> "AdapterQuerySet":
+        return self.exclude(expires_at__lte=Now())
+
     def with_expiry(self) -> "AdapterQuerySet":
-        """Annotate `has_expired` by the database's clock, so that no server's own clock decides."""
+        """Annotate `has_expired`."""
         expired = models.Q(expires_at__isnull=False, expires_at__lte=Now())
         return self.annotate(
             has_expired=models.Case(models.When(expired, then=True), default=False)
