@@ -12,8 +12,8 @@ RANK = 8
 PROMPT_TOKENS = 40
 
 
-def make_adapters(model: Path, folder: Path, count: int) -> list[Path]:
-    """Random rank-8 all-linear adapters, as PEFT saves them."""
+def make_adapters(model: Path, folder: Path, count: int, strength: float = 0.02) -> list[Path]:
+    """Random rank-8 all-linear adapters, as PEFT saves them; `strength` is the deviation of B."""
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     adapted = get_peft_model(base, LoraConfig(r=RANK, target_modules="all-linear", task_type="CAUSAL_LM"))
     paths = []
@@ -21,7 +21,7 @@ def make_adapters(model: Path, folder: Path, count: int) -> list[Path]:
         torch.manual_seed(index)
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.02)
+                torch.nn.init.normal_(parameter, std=strength)
         paths.append(folder / f"adapter-{index}")
         adapted.save_pretrained(paths[-1])
     return paths
