@@ -1,6 +1,6 @@
 """How many prompt tokens fit into a step without the streams in it noticing."""
 
-LONGEST_STEP = 2.5  # in usual steps; users see at most 3, and timings scatter
+LONGEST_STEP = 2.0  # in usual steps; answers may wait for 3, and timings scatter by half
 LEAST = 16
 WEIGHT = 0.2  # of the newest observation
 
