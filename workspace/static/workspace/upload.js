@@ -52,5 +52,7 @@ form.addEventListener("submit", (event) => {
   request.addEventListener("loadend", () => { button.disabled = false; progress.hidden = true; });
   button.disabled = true;
   progress.hidden = false;
-  request.send(new FormData(form));
+  const fields = new FormData(form);
+  if (!fields.get("name")) fields.delete("name");
+  request.send(fields);
 });
