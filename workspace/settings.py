@@ -181,7 +181,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
 }
-UNFOLD = {"SITE_TITLE": "Lab Workspace", "SITE_HEADER": "Lab Workspace", "SITE_SYMBOL": "neurology"}
+UNFOLD = {
+    "SITE_TITLE": "Lab Workspace",
+    "SITE_HEADER": "Lab Workspace",
+    "SITE_SYMBOL": "neurology",
+    "SITE_URL": "/",
+    "DASHBOARD_CALLBACK": "inference.admin_home.with_health",
+    "SIDEBAR": {"show_search": True, "show_all_applications": True},
+}
 
 LOGGING = {
     "version": 1,
