@@ -56,7 +56,8 @@ class Checkpoint:
 
     def find(self, name: str) -> Tensor | None:
         file = self.place.get(name)
-        return None if file is None else file.get_tensor(name).to(self.device, self.dtype)
+        # A copy, so that no view keeps the whole file mapped
+        return None if file is None else file.get_tensor(name).to(self.device, self.dtype, copy=True)
 
     def take(self, name: str) -> Tensor:
         tensor = self.find(name)
