@@ -12,7 +12,7 @@ from billing.models import RateCard, UsageEvent, WorkspaceLimit
 from tests.pages.chromium import Watch, chromium
 from tests.pages.conftest import member
 from tests.serving import Tenant
-from workspace.models import ApiKey, Role
+from workspace.models import ApiKey, Role, User
 
 PASSWORD = "a long password"
 SCREENSHOTS = settings.BASE_DIR / "var" / "screenshots"
@@ -179,6 +179,7 @@ def test_every_page_in_light_and_dark_on_desktop_and_phone(
     tenant.register("tone-of-voice.v2", random_adapters[0], name="Tone of voice for the support team")
     tenant.register("refunds", random_adapters[3])
     tenant.load("tone-of-voice.v2", pin=True)
+    User.objects.filter(pk=tenant.owner.pk).update(is_staff=True, is_superuser=True)
     for adapter_id in (None, "tone-of-voice.v2", "tone-of-voice.v2"):
         tenant.ask("Hello?", adapter_id, max_tokens=4)
     event = UsageEvent.objects.first()
@@ -195,6 +196,8 @@ def test_every_page_in_light_and_dark_on_desktop_and_phone(
         "members": "/members",
         "password": "/password",
         "sign-in": "/sign-in",
+        "admin": "/admin/",
+        "command-line-login": "/cli",
     }
     too_wide = []
     for scheme in ("light", "dark"):

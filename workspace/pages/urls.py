@@ -1,7 +1,9 @@
 """The pages of the core: signing in, workspaces, keys, members."""
 
 from django.contrib.auth.views import LogoutView, PasswordChangeView
+from django.templatetags.static import static
 from django.urls import path
+from django.views.generic import RedirectView
 
 from workspace.pages import keys, members, workspaces
 from workspace.pages.device_login import device_login
@@ -9,6 +11,7 @@ from workspace.pages.sign_in import SignIn
 
 urlpatterns = [
     path("cli", device_login),
+    path("favicon.ico", RedirectView.as_view(url=static("workspace/mark.svg"))),
     path("sign-in", SignIn.as_view(), name="sign_in"),
     path("sign-out", LogoutView.as_view(), name="sign_out"),
     path(
