@@ -3,19 +3,18 @@
 import json
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 from django.db import connection, transaction
 
 from billing.partitions import ensure_month, month_start
 from billing.tariff import Tariff
-from billing.usage import NAMES, Usage
+from billing.usage import NAMES, Row, Usage
 
 RATED = ("cost_gbp", "input_rate", "output_rate", "cached_rate", "rate_card_id")
 COLUMNS = ", ".join((*NAMES, *RATED))
 INSERT = f"""
     INSERT INTO billing_usageevent ({COLUMNS})
-    SELECT {COLUMNS} FROM json_populate_recordset(NULL::billing_usageevent, %s::json)
+    SELECT {COLUMNS} FROM jsonb_populate_recordset(NULL::billing_usageevent, %s::jsonb)
     ON CONFLICT DO NOTHING
 """
 
@@ -29,18 +28,22 @@ def record_event(usage: Usage) -> uuid.UUID:
     return usage.id
 
 
-def record_events(usages: Sequence[Usage]) -> None:
-    """Write a batch of events in one transaction; those that are in the ledger already change nothing."""
+def record_events(usages: Sequence[Usage], rows: Sequence[Row] | None = None) -> None:
+    """Write a batch of events in one transaction; those that are in the ledger already change nothing.
+
+    `rows` are the usages' `to_row`, for who has them already.
+    """
+    rows = rows or [usage.to_row() for usage in usages]
     for month in {month_start(usage.ts) for usage in usages}:
         ensure_month(month)
     with transaction.atomic():
         tariff = Tariff.load()
-        rows = json.dumps([{**usage.to_row(), **rated(usage, tariff)} for usage in usages])
+        priced = [{**row, **rated(usage, tariff)} for usage, row in zip(usages, rows, strict=True)]
         with connection.cursor() as cursor:
-            cursor.execute(INSERT, [rows])
+            cursor.execute(INSERT, [json.dumps(priced)])
 
 
-def rated(usage: Usage, tariff: Tariff) -> dict[str, Any]:
+def rated(usage: Usage, tariff: Tariff) -> Row:
     """The event's cost and the rates used; all empty where no rate card applies."""
     card = tariff.card(usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts)
     if card is None:

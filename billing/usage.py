@@ -8,6 +8,8 @@ from typing import Any
 
 from billing.models import Status, event_id
 
+Row = dict[str, Any]
+
 LENGTHS = {
     "provider": 100,
     "model": 300,
@@ -70,7 +72,7 @@ class Usage:
                 raise ValueError(f"Usage.{name} is longer than {length} characters.")
         object.__setattr__(self, "route_decision", storable(self.route_decision))
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> Row:
         """The columns of the event, as JSON."""
         row = {name: getattr(self, name) for name in NAMES}
         row["id"] = str(self.id)
@@ -80,7 +82,7 @@ class Usage:
         return row
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "Usage":
+    def from_row(cls, row: Row) -> "Usage":
         return cls(
             **{
                 **row,

@@ -14,7 +14,7 @@ from django.db.utils import load_backend
 
 from billing.ledger import record_events
 from billing.spool import Spool
-from billing.usage import Usage
+from billing.usage import Row, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class Entry:
     """An event on its way; `stored` is done once it survives any crash."""
 
     usage: Usage
+    row: Row
     stored: "Future[uuid.UUID]" = field(default_factory=Future)
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class Writer:
         self.thread.start()
 
     def put(self, usage: Usage) -> "Future[uuid.UUID]":
-        entry = Entry(usage)
+        entry = Entry(usage, usage.to_row())  # here, in the caller's thread, while a commit runs
         self.queue.put(entry)
         return entry.stored
 
@@ -86,7 +87,7 @@ class Writer:
         while True:
             try:
                 if self.spool.size == 0:
-                    self.commit([entry.usage for entry in entries])
+                    self.commit([entry.usage for entry in entries], [entry.row for entry in entries])
                     return settle(entries)
             except Exception as error:  # whatever it is, it may not cost an event
                 self.note_away(error)
@@ -97,23 +98,23 @@ class Writer:
                 time.sleep(RETRY_S)
 
     def keep(self, entries: list[Entry]) -> None:
-        self.spool.append([entry.usage.to_row() for entry in entries])
+        self.spool.append([entry.row for entry in entries])
         settle(entries)
 
-    def commit(self, usages: list[Usage]) -> None:
+    def commit(self, usages: list[Usage], rows: list[Row]) -> None:
         """One transaction for all; if Postgres refuses one event, one for each, so that it stops no other."""
         try:
-            record_events(usages)
+            record_events(usages, rows)
         except (DataError, IntegrityError) as error:
             if len(usages) == 1:
-                self.reject(usages[0], error)
+                self.reject(rows[0], error)
                 return
-            for usage in usages:
-                self.commit([usage])
+            for usage, row in zip(usages, rows, strict=True):
+                self.commit([usage], [row])
 
-    def reject(self, usage: Usage, error: Exception) -> None:
-        logger.error("Postgres refused event %s; it is kept in %s: %s", usage.id, self.rejects.path, error)
-        self.rejects.append([{**usage.to_row(), "refused": str(error)}])
+    def reject(self, row: Row, error: Exception) -> None:
+        logger.error("Postgres refused event %s; it is kept in %s: %s", row["id"], self.rejects.path, error)
+        self.rejects.append([{**row, "refused": str(error)}])
 
     def replay(self) -> None:
         """Bring the spool to Postgres, in order. What arrives meanwhile joins its end."""
@@ -121,7 +122,7 @@ class Writer:
             offset = 0
             while offset < self.spool.size:
                 rows, offset = self.spool.read(offset)
-                self.commit([Usage.from_row(row) for row in rows])
+                self.commit([Usage.from_row(row) for row in rows], rows)
                 if entries := self.take(0):
                     self.keep(entries)
             self.spool.clear()
