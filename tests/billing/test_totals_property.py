@@ -11,7 +11,7 @@ from billing.ledger import record_event
 from billing.models import RateCard, UsageEvent
 from billing.periods import Period
 from billing.reconcile import rollup_differences, spend_differences
-from billing.totals import LABELS, Totals, grouped, regrouped, total
+from billing.totals import LABELS, Totals, total, totalled
 from billing.usage import Usage
 from tests.billing.conftest import utc
 from workspace.models import Workspace
@@ -79,11 +79,10 @@ def test_any_interleaving_gives_the_same_totals_from_the_ledger_and_the_rollups(
         assert rollup_differences(period) == []
         assert spend_differences(period) == []
         raw = ledger_total(workspace, period)
-        groups = grouped(workspace, period, *LABELS)
-        assert total(groups) == raw
+        all_usage, by = totalled(workspace, period, *LABELS)
+        assert all_usage == raw
         for label in LABELS:
-            assert total(regrouped(groups, label)) == raw
-            assert total(grouped(workspace, period, label)) == raw
+            assert total(by[label]) == raw
 
 
 def ledger_total(workspace: Workspace, period: Period) -> Totals:
