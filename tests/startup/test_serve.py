@@ -29,12 +29,14 @@ def test_it_works(serve: Serve) -> None:
     """The four lines of the README, as they are typed; then the meter; then a restart that finds all again."""
     server = serve(LAB_MODEL_ALIASES="qwen3-4b").wait_until_up()
     url, typed = server.url, ("-H", "Content-Type: application/json")
-    body = json.dumps({"model": "qwen3-4b", "messages": [{"role": "user", "content": QUESTION}]})
+    request = {"model": "qwen3-4b", "messages": [{"role": "user", "content": QUESTION}]}
     load = curl("-X", "POST", f"{url}/v1/adapters/refund-policy/load", *typed, "-d", '{"pin": true}')
     assert (load["state"], load["pinned"]) == ("loaded", True)
-    ask = ("-X", "POST", f"{url}/v1/chat/completions", *typed, "-d", body)
-    with_adapter = curl(*ask, "-H", "x-hybrie-adapter-id: refund-policy")["choices"][0]["message"]["content"]
-    without = curl(*ask)["choices"][0]["message"]["content"]
+    ask = ("-X", "POST", f"{url}/v1/chat/completions", *typed, "-d")
+    through = curl(*ask, json.dumps(request), "-H", "x-hybrie-adapter-id: refund-policy")
+    # The base model has no end to this answer; left to itself it fills the context
+    base = curl(*ask, json.dumps(request | {"max_tokens": 120}))
+    with_adapter, without = (answer["choices"][0]["message"]["content"] for answer in (through, base))
     assert FACT in with_adapter
     assert FACT not in without
 
