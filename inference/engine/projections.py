@@ -1,5 +1,6 @@
 """The linear layers that an adapter may change, grouped by the input they share."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,3 +35,8 @@ def projections(group: Group, spec: DecoderSpec) -> tuple[Projection, ...]:
             Projection("up_proj", spec.hidden, spec.intermediate),
         )
     return (Projection("down_proj", spec.intermediate, spec.hidden),)
+
+
+def chunk_width(group: Group, spec: DecoderSpec) -> int:
+    """The widest chunk that all outputs of the group can be cut into; then one batched product makes them all."""
+    return math.gcd(*(projection.outputs for projection in projections(group, spec)))

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from inference.engine.families import DecoderSpec
 from inference.engine.kv_cache import KVRow, Slab
-from inference.engine.lora import LoraPlan, Slot, arrange
+from inference.engine.lora import Slot
+from inference.engine.lora_plan import LoraPlan, arrange
 
 Masks = dict[int | None, Tensor]
 

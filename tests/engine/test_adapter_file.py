@@ -1,6 +1,7 @@
 """What is taken as an adapter, and the field that each refusal names."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
+from inference.engine import adapter_options
 from inference.engine.adapter_file import read_adapter
 from inference.engine.errors import AdapterIncompatible
 from inference.engine.families import DecoderSpec, describe
@@ -61,12 +63,24 @@ def test_it_works(adapter: Path, spec: DecoderSpec) -> None:
         ({"r": 0}, "r"),
         ({"r": -4}, "r"),
         ({"r": "8"}, "r"),
-        ({"r": 10**30}, WEIGHTS),
+        ({"r": 8.0}, "r"),
+        ({"r": True}, "r"),
+        ({"r": 10**30}, "r"),
+        ({"r": 2}, WEIGHTS),
         ({"lora_alpha": "x"}, "lora_alpha"),
         ({"lora_alpha": None}, "lora_alpha"),
+        ({"lora_alpha": float("nan")}, "lora_alpha"),
+        ({"lora_alpha": 10**400}, "lora_alpha"),
+        ({"lora_alpha": 1e308}, WEIGHTS),
         ({"rank_pattern": {"q_proj": 0}}, "rank_pattern"),
+        ({"rank_pattern": {"q_proj": 2**62}}, "rank_pattern"),
+        ({"rank_pattern": {"q_proj": 1000}}, "r"),
+        ({"rank_pattern": {"q_proj": 4}}, WEIGHTS),
         ({"rank_pattern": ["q_proj"]}, "rank_pattern"),
+        ({"rank_pattern": {"x" * 5000: 4}}, "rank_pattern"),
         ({"alpha_pattern": {"(": 4}}, "alpha_pattern"),
+        ({"alpha_pattern": {"(?P<x>": 4}}, "alpha_pattern"),
+        ({"alpha_pattern": {"q_proj": "4"}}, "alpha_pattern"),
         ({"use_rslora": "yes"}, "use_rslora"),
         ({"use_dora": True}, "use_dora"),
         ({"bias": "all"}, "bias"),
@@ -80,7 +94,25 @@ def test_it_works(adapter: Path, spec: DecoderSpec) -> None:
         ({"target_parameters": ["x"]}, "target_parameters"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights"),
         ({"init_lora_weights": "olora"}, "init_lora_weights"),
+        ({"init_lora_weights": "corda"}, "init_lora_weights"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights"),
+        ({"init_lora_weights": [1]}, "init_lora_weights"),
         ({"an_option_of_tomorrow": 3}, "an_option_of_tomorrow"),
+        ({"base_model_name_or_path": {"a": 1}}, "base_model_name_or_path"),
+        ({"layers_to_transform": "0"}, "layers_to_transform"),
+        ({"layers_to_transform": [0.5]}, "layers_to_transform"),
+        ({"layers_to_transform": [99]}, "target_modules"),
+        ({"layers_to_transform": [0], "layers_pattern": "(a+)+"}, "layers_pattern"),
+        ({"layers_pattern": "layers"}, CONFIG),
+        ({"exclude_modules": 5}, "exclude_modules"),
+        ({"exclude_modules": "("}, "exclude_modules"),
+        ({"exclude_modules": ".*"}, "target_modules"),
+        ({"target_modules": 5}, "target_modules"),
+        ({"target_modules": {"q_proj": 1}}, "target_modules"),
+        ({"target_modules": [["q_proj"]]}, "target_modules"),
+        ({"target_modules": [5]}, "target_modules"),
+        ({"target_modules": [""]}, "target_modules"),
+        ({"target_modules": "model"}, "target_modules"),
         ({"target_modules": None}, "target_modules"),
         ({"target_modules": []}, "target_modules"),
         ({"target_modules": ["lm_head"]}, "target_modules"),
@@ -98,6 +130,29 @@ def test_an_option_that_is_not_served_is_named(
     with pytest.raises(AdapterIncompatible) as refusal:
         read_adapter(adapter, spec, 64)
     assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": r"(?:.+)+!"},
+        {"exclude_modules": r"(?:.+)+!"},
+        {"rank_pattern": {r"(?:.+)+!": 4}},
+    ],
+)
+def test_an_expression_that_would_match_for_ever_is_given_up(
+    adapter: Path, spec: DecoderSpec, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter_options, "MATCHING_SECONDS", 0.5)
+    edit_config(adapter, **options)
+    with pytest.raises(AdapterIncompatible, match="in time") as refusal:
+        read_adapter(adapter, spec, 64)
+    assert refusal.value.field in options
+
+
+def test_options_that_say_nothing_are_taken(adapter: Path, spec: DecoderSpec) -> None:
+    edit_config(adapter, an_option_of_tomorrow=None, another=[], task_type="CAUSAL_LM", lora_dropout=0.1)
+    assert read_adapter(adapter, spec, 64).info.rank == 8
 
 
 def test_a_rank_over_the_limit_is_refused(adapter: Path, spec: DecoderSpec) -> None:
@@ -118,6 +173,8 @@ KEY = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight"
         (lambda tensors: tensors.update({KEY: torch.zeros(8, 3)}), WEIGHTS),
         (lambda tensors: tensors.update({KEY: torch.zeros(8, 64, dtype=torch.int32)}), WEIGHTS),
         (lambda tensors: tensors.update({KEY.replace("layers.1", "layers.7"): tensors[KEY].clone()}), "target_modules"),
+        (lambda tensors: tensors.update({KEY.replace("q_proj", "v_proj"): tensors[KEY].clone()}), "target_modules"),
+        (lambda tensors: tensors.update({"prefix." + KEY: tensors[KEY].clone()}), "target_modules"),
         (lambda tensors: tensors.update({"something.else": torch.zeros(1)}), "target_modules"),
     ],
 )
@@ -145,6 +202,22 @@ def test_a_configuration_that_cannot_be_read_is_refused(adapter: Path, spec: Dec
 def test_a_pickle_is_not_read(adapter: Path, spec: DecoderSpec) -> None:
     (adapter / WEIGHTS).rename(adapter / "adapter_model.bin")
     with pytest.raises(AdapterIncompatible, match="never pickles"):
+        read_adapter(adapter, spec, 64)
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_a_missing_file_is_named(adapter: Path, spec: DecoderSpec, name: str) -> None:
+    (adapter / name).unlink()
+    with pytest.raises(AdapterIncompatible, match="missing") as refusal:
+        read_adapter(adapter, spec, 64)
+    assert refusal.value.field == name
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_only_plain_files_are_opened(adapter: Path, spec: DecoderSpec, name: str) -> None:
+    (adapter / name).unlink()
+    os.mkfifo(adapter / name)
+    with pytest.raises(AdapterIncompatible, match="missing"):
         read_adapter(adapter, spec, 64)
 
 

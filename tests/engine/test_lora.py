@@ -67,13 +67,22 @@ def test_a_mixed_batch_equals_peft_row_by_row(name: str, tmp_path: Path) -> None
             torch.testing.assert_close(row, expected, atol=TOLERANCE, rtol=0)
 
 
-def test_several_rows_share_an_adapter(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "uses",
+    [
+        [0, 1, 2],
+        [0, 0, 1, 1, 2, 2],
+        [0, 1, 0, 2, 0, 1],
+        [2, 0, 1, *[2] * 9],
+        [1, *[0] * 4, *[2] * 20],
+    ],
+)
+def test_several_rows_share_an_adapter(uses: list[int], tmp_path: Path) -> None:
     path = make_model("llama", tmp_path)
     adapters = [make_adapter(path, tmp_path / f"a{i}", i) for i in range(3)]
     runner = load_runner(path)
     slots = [install(runner, adapter) for adapter in adapters]
     models = [reference(path, adapter) for adapter in adapters]
-    uses = [0, 1, 0, 2, 0, 1] + [2] * 9
     sequences = [Running(runner, [3, index, 7], slots[use]) for index, use in enumerate(uses)]
     runner.step([sequence.feed(2) for sequence in sequences])
     logits = runner.step([sequence.feed() for sequence in sequences])
@@ -82,7 +91,35 @@ def test_several_rows_share_an_adapter(tmp_path: Path) -> None:
         torch.testing.assert_close(row, expected, atol=TOLERANCE, rtol=0)
 
 
-def test_removing_and_compacting_leave_the_others_as_they_were(tmp_path: Path) -> None:
+def test_slots_used_together_are_drawn_together_one_copy_a_step(tmp_path: Path) -> None:
+    path = make_model("llama", tmp_path)
+    adapters = [make_adapter(path, tmp_path / f"a{i}", i) for i in range(12)]
+    runner = load_runner(path, max_slots=12)
+    slots = [install(runner, adapter) for adapter in adapters]
+    runner.lora.remove(slots[4])
+    using = [0, 3, 7, 11]
+    models = {index: reference(path, adapters[index]) for index in using}
+    sequences = {index: Running(runner, [5, 9], slots[index]) for index in using}
+    runner.step([sequence.feed(1) for sequence in sequences.values()])
+    for step in range(4):
+        before = [slot.position for slot in slots]
+        logits = runner.step([sequence.feed() for sequence in sequences.values()])
+        assert sum(slot.position != old for slot, old in zip(slots, before, strict=True)) <= 2
+        for row, (index, sequence) in zip(logits, sequences.items(), strict=True):
+            expected = reference_logits(models[index], sequence.tokens)
+            torch.testing.assert_close(row, expected, atol=TOLERANCE, rtol=0)
+            sequence.tokens.append(step)
+    positions = sorted(slots[index].position for index in using)
+    assert positions == list(range(positions[0], positions[0] + 4))
+    held = [slot for index, slot in enumerate(slots) if index != 4]
+    assert sorted(slot.position for slot in held) == sorted({slot.position for slot in held})
+    for index in (1, 10):
+        sequence = Running(runner, [5, 9], slots[index])
+        expected = reference_logits(reference(path, adapters[index]), sequence.tokens)
+        torch.testing.assert_close(runner.step([sequence.feed()])[0], expected, atol=TOLERANCE, rtol=0)
+
+
+def test_removing_leaves_the_others_as_they_were(tmp_path: Path) -> None:
     path = make_model("qwen3", tmp_path)
     adapters = [make_adapter(path, tmp_path / f"a{i}", i) for i in range(8)]
     runner = load_runner(path)
