@@ -119,6 +119,5 @@ def rotation(rope: Rope, positions: int, dtype: torch.dtype, device: torch.devic
 
 def rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> None:
     """Turn heads [T, n, head_dim] in place: x cos + (second half, first half) sin, the sines carrying the sign."""
-    half = heads.shape[-1] // 2
-    swapped = torch.cat((heads[..., half:], heads[..., :half]), dim=-1)
+    swapped = heads.roll(heads.shape[-1] // 2, -1)
     heads.mul_(cosines).addcmul_(swapped, sines)

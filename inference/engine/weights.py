@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from inference.engine.errors import ModelUnsupported
 from inference.engine.families import DecoderSpec
-from inference.engine.linear import Head, Linear
+from inference.engine.linear import Linear, linear
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -35,10 +37,10 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
-    """embedding: [vocab, hidden]; `lm_head` shares its memory where the model ties them."""
+    """embedding: [vocab, hidden]."""
 
     embedding: Tensor
-    lm_head: Head
+    lm_head: Linear
     final_norm: Tensor
     layers: tuple[LayerWeights, ...]
 
@@ -87,12 +89,16 @@ def load_weights(folder: Path, spec: DecoderSpec, dtype: torch.dtype, device: to
         checkpoint = Checkpoint(folder, dtype, device)
         with checkpoint.stack:
             embedding = checkpoint.take("model.embed_tokens.weight")
-            return ModelWeights(
-                embedding=embedding,
-                lm_head=Head(embedding if spec.tied_embeddings else checkpoint.take("lm_head.weight")),
-                final_norm=checkpoint.norm("model.norm.weight", spec.norm_offset),
-                layers=tuple(load_layer(checkpoint, spec, index) for index in range(spec.layers)),
-            )
+            with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # to pack a weight keeps one thread busy
+                head = embedding if spec.tied_embeddings else checkpoint.take("lm_head.weight")
+                lm_head = pool.submit(linear, head)
+                layers = pool.map(partial(load_layer, checkpoint, spec), range(spec.layers))
+                return ModelWeights(
+                    embedding=embedding,
+                    lm_head=lm_head.result(),
+                    final_norm=checkpoint.norm("model.norm.weight", spec.norm_offset),
+                    layers=tuple(layers),
+                )
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelUnsupported(f"the weights in {folder} cannot be read: {error}") from error
 
@@ -100,21 +106,21 @@ def load_weights(folder: Path, spec: DecoderSpec, dtype: torch.dtype, device: to
 def load_layer(checkpoint: Checkpoint, spec: DecoderSpec, index: int) -> LayerWeights:
     prefix = f"model.layers.{index}"
 
-    def linear(*modules: str) -> Linear:
+    def stacked(*modules: str) -> Linear:
         weights = [checkpoint.take(f"{prefix}.{module}.weight") for module in modules]
         biases = [checkpoint.find(f"{prefix}.{module}.bias") for module in modules]
         present = [bias for bias in biases if bias is not None]
-        return Linear(torch.cat(weights), torch.cat(present) if len(present) == len(modules) else None)
+        return linear(torch.cat(weights), torch.cat(present) if len(present) == len(modules) else None)
 
     def norm(name: str) -> Tensor:
         return checkpoint.norm(f"{prefix}.{name}.weight", spec.norm_offset)
 
     sandwich = spec.sandwich_norms
     return LayerWeights(
-        qkv=linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        o=linear("self_attn.o_proj"),
-        gate_up=linear("mlp.gate_proj", "mlp.up_proj"),
-        down=linear("mlp.down_proj"),
+        qkv=stacked("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        o=stacked("self_attn.o_proj"),
+        gate_up=stacked("mlp.gate_proj", "mlp.up_proj"),
+        down=stacked("mlp.down_proj"),
         input_norm=norm("input_layernorm"),
         feed_forward_norm=norm("pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"),
         qk_norm=qk_norm(spec, norm("self_attn.q_norm"), norm("self_attn.k_norm")) if spec.qk_norm else None,

@@ -66,8 +66,8 @@ CONFIGS: dict[str, PretrainedConfig] = {
 }
 
 
-def make_model(name: str, folder: Path) -> Path:
-    """A random model of `CONFIGS[name]`, saved; norms and biases random too, so that none goes unseen."""
+def make_model(name: str, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """A random model of `CONFIGS[name]`, saved in `dtype`; norms and biases random too, so that none goes unseen."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(CONFIGS[name], dtype=torch.float32)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def make_model(name: str, folder: Path) -> Path:
             elif "embed" not in key and "lm_head" not in key:
                 parameter.mul_(5)
     path = folder / name
-    model.save_pretrained(path)
+    model.to(dtype).save_pretrained(path)
     return path
 
 
