@@ -62,7 +62,12 @@ def actor_of(principal: Principal | Caller) -> str:
 
 
 def origin_of(request: HttpRequest | Request) -> dict[str, Any]:
-    return {"ip": request.META.get("REMOTE_ADDR") or None, "request_id": getattr(request, "request_id", "")}
+    return {"ip": client_address(request), "request_id": getattr(request, "request_id", "")}
+
+
+def client_address(request: HttpRequest | Request) -> str | None:
+    """The caller's IP address, without the zone of a link-local one, which Postgres does not store."""
+    return request.META.get("REMOTE_ADDR", "").partition("%")[0] or None
 
 
 def audit_admin(request: HttpRequest, verb: str, target: Model, **details: Any) -> AuditEntry:

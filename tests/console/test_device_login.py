@@ -7,7 +7,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.console.conftest import bearing, person
-from workspace.models import CliToken, DeviceLogin, Membership, Role, User, Workspace
+from workspace.models import CliToken, DeviceGrantRefused, DeviceLogin, Membership, Role, User, Workspace
 from workspace.models.device_logins import CODE_ALPHABET
 
 CODE = "/api/v1/cli/device/code"
@@ -72,6 +72,21 @@ def test_the_token_is_given_once(client: Client, ann: User, acme: Workspace) -> 
     assert poll(client, begun["device_code"]).status_code == 200
     assert refused(poll(client, begun["device_code"])) == "invalid_grant"
     assert CliToken.objects.count() == 1
+
+
+def test_of_two_polls_at_once_one_gets_the_token(client: Client, ann: User, acme: Workspace) -> None:
+    begun = begin(client)
+    DeviceLogin.objects.get().approve(ann, acme)
+    first, second = DeviceLogin.poll(begun["device_code"]), DeviceLogin.poll(begun["device_code"])
+    first.redeem()
+    with pytest.raises(DeviceGrantRefused, match="invalid_grant"):
+        second.redeem()
+    assert CliToken.objects.count() == 1
+
+
+def test_a_link_local_address_with_its_zone_is_taken(client: Client, db: None) -> None:
+    assert client.post(CODE, {}, REMOTE_ADDR="fe80::1%eth0", **JSON).status_code == 200
+    assert DeviceLogin.objects.get().ip == "fe80::1"
 
 
 def test_polling_too_fast_slows_down_for_good(client: Client, db: None) -> None:

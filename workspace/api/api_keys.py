@@ -14,11 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from workspace.api.requests import flag, principal_of
+from workspace.api.requests import flag
 from workspace.audit import audit
 from workspace.errors import ApiError, invalid
-from workspace.models import ApiKey, Role
-from workspace.permissions import require
+from workspace.models import ApiKey
+from workspace.permissions import ChangedByAdmins, principal_of
 from workspace.strict import StrictSerializer
 
 MAX_DAYS = 3650
@@ -83,6 +83,8 @@ class KeyList(serializers.Serializer[Any]):
 
 
 class ApiKeys(APIView):
+    permission_classes = (ChangedByAdmins,)
+
     @extend_schema(
         summary="List API keys",
         tags=["keys"],
@@ -99,7 +101,6 @@ class ApiKeys(APIView):
     @extend_schema(summary="Create an API key", tags=["keys"], request=NewKey, responses={201: CreatedKey})
     def post(self, request: Request) -> Response:
         principal = principal_of(request)
-        require(principal, Role.ADMIN)
         fields = NewKey.read(request.data)
         key = ApiKey(workspace=principal.workspace, created_by=principal.user, env=fields.pop("env"))
         apply(key, fields)
@@ -110,11 +111,12 @@ class ApiKeys(APIView):
 
 
 class OneApiKey(APIView):
+    permission_classes = (ChangedByAdmins,)
+
     @extend_schema(summary="Change an API key", tags=["keys"], request=KeyChange, responses=KeyRecord)
     def patch(self, request: Request, key_id: UUID) -> Response:
         """Only the fields that are given change."""
         principal = principal_of(request)
-        require(principal, Role.ADMIN)
         fields = KeyChange.read(request.data, partial=True)
         with transaction.atomic():
             key = get_object_or_404(
@@ -131,7 +133,6 @@ class OneApiKey(APIView):
     def delete(self, request: Request, key_id: UUID) -> Response:
         """It is refused from the next request on. Revoking it again changes nothing."""
         principal = principal_of(request)
-        require(principal, Role.ADMIN)
         with transaction.atomic():
             key = get_object_or_404(
                 ApiKey.objects.select_for_update(), pk=key_id, workspace=principal.workspace, login=None

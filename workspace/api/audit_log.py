@@ -6,10 +6,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from workspace.api.requests import number, principal_of
+from workspace.api.requests import number
 from workspace.errors import invalid
 from workspace.models import AuditEntry, Role
-from workspace.permissions import require
+from workspace.permissions import principal_of, require
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500

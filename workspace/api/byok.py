@@ -11,12 +11,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from workspace.api.requests import principal_of
 from workspace.audit import audit
 from workspace.errors import ApiError, invalid
-from workspace.models import ProviderCredential, Role
+from workspace.models import ProviderCredential
 from workspace.outbound import AddressRefused, AddressUnknown, destination
-from workspace.permissions import require
+from workspace.permissions import ChangedByAdmins, principal_of
 from workspace.providers import PROVIDERS, base_url_of, verify
 from workspace.strict import StrictSerializer
 
@@ -62,6 +61,8 @@ class Removed(serializers.Serializer[Any]):
 
 
 class Byok(APIView):
+    permission_classes = (ChangedByAdmins,)
+
     @extend_schema(summary="List provider credentials", tags=["byok"], responses=CredentialList)
     def get(self, request: Request) -> Response:
         credentials = ProviderCredential.objects.filter(workspace=principal_of(request).workspace)
@@ -76,7 +77,6 @@ class Byok(APIView):
     def post(self, request: Request) -> Response:
         """Keep the key encrypted, then ask the provider whether it takes it; `status` says what it answered."""
         principal = principal_of(request)
-        require(principal, Role.ADMIN)
         fields = NewCredential.read(request.data)
         credential = ProviderCredential(workspace=principal.workspace, created_by=principal.user, **fields)
         check_address(credential)
@@ -97,10 +97,11 @@ class Byok(APIView):
 
 
 class VerifyCredential(APIView):
+    permission_classes = (ChangedByAdmins,)
+
     @extend_schema(summary="Verify a provider credential", tags=["byok"], request=None, responses=CredentialRecord)
     def post(self, request: Request, credential_id: UUID) -> Response:
         principal = principal_of(request)
-        require(principal, Role.ADMIN)
         credential = get_object_or_404(ProviderCredential, pk=credential_id, workspace=principal.workspace)
         verify(credential)
         audit(request, principal, "provider_credential.verify", credential, status=credential.status)
@@ -108,10 +109,11 @@ class VerifyCredential(APIView):
 
 
 class OneCredential(APIView):
+    permission_classes = (ChangedByAdmins,)
+
     @extend_schema(summary="Remove a provider credential", tags=["byok"], responses=Removed)
     def delete(self, request: Request, credential_id: UUID) -> Response:
         principal = principal_of(request)
-        require(principal, Role.ADMIN)
         with transaction.atomic():
             credential = get_object_or_404(ProviderCredential, pk=credential_id, workspace=principal.workspace)
             named = {"provider": credential.provider, "label": credential.label}

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from workspace.api.api_keys import NO_STORE
-from workspace.audit import audit
+from workspace.audit import audit, client_address
 from workspace.identity import Principal
 from workspace.models import CliToken, DeviceGrantRefused, DeviceLogin, Membership, Role
 from workspace.models.device_logins import LIFETIME, TOKEN_LIFETIME
@@ -90,7 +90,7 @@ class DeviceCode(DeviceView):
         fields.is_valid(raise_exception=True)
         if fields.validated_data["scope"] != "default":
             raise DeviceGrantRefused("invalid_scope")
-        ip = request.META.get("REMOTE_ADDR") or None
+        ip = client_address(request)
         recent = DeviceLogin.objects.filter(ip=ip, created_at__gt=timezone.now() - CODES_WINDOW)
         if recent.count() >= CODES_PER_ADDRESS:
             raise DeviceGrantRefused("slow_down")

@@ -3,15 +3,10 @@
 from rest_framework.request import Request
 
 from workspace.errors import ApiError, invalid
-from workspace.identity import Principal
 from workspace.models import CliToken
+from workspace.permissions import principal_of
 
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
-
-
-def principal_of(request: Request) -> Principal:
-    assert isinstance(request.auth, Principal)
-    return request.auth
 
 
 def login_of(request: Request) -> CliToken:

@@ -12,9 +12,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from workspace.api.api_keys import NO_STORE
-from workspace.api.requests import login_of, principal_of
+from workspace.api.requests import login_of
 from workspace.audit import audit
 from workspace.models import ApiKey
+from workspace.permissions import principal_of
 from workspace.strict import StrictSerializer
 
 DEFAULT_TTL_S = 60 * 60
