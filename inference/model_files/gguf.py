@@ -42,9 +42,7 @@ def fill_from_gguf(gguf: Path, folder: Path, report: Report) -> None:
         try:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
             report(what, 1, 3)
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-            )
+            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
             report(what, 2, 3)
         except Exception as error:  # whatever a damaged file makes its readers stumble over
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

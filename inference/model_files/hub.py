@@ -26,9 +26,7 @@ def download_model(hub_id: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, allow_patterns=FILES, ignore_patterns=FOLDERS))
     except HFValidationError as error:
-        raise ModelUnavailable(
-            f"LAB_MODEL {hub_id!r} is not a possible hub id; one reads owner/name."
-        ) from error
+        raise ModelUnavailable(f"LAB_MODEL {hub_id!r} is not a possible hub id; one reads owner/name.") from error
     except GatedRepoError as error:
         raise ModelUnavailable(
             f"The hub keeps {hub_id} for people who accepted its terms; accept them there and set HF_TOKEN."
@@ -43,6 +41,4 @@ def download_model(hub_id: str) -> Path:
             "connect, or set LAB_MODEL to a local folder."
         ) from error
     except HfHubHTTPError as error:
-        raise ModelUnavailable(
-            f"The hub did not give {hub_id}: {str(error).partition(chr(10))[0]}"
-        ) from error
+        raise ModelUnavailable(f"The hub did not give {hub_id}: {str(error).partition(chr(10))[0]}") from error

@@ -32,9 +32,9 @@ class AdapterQuerySet(models.QuerySet["Adapter"]):
     def with_expiry(self) -> "AdapterQuerySet":
         """Annotate `has_expired`."""
         expired = models.Q(expires_at__isnull=False, expires_at__lte=Now())
-        return self.annotate(
-            has_expired=models.Case(models.When(expired, then=True), default=False)
-        ).prefetch_related("placements")
+        return self.annotate(has_expired=models.Case(models.When(expired, then=True), default=False)).prefetch_related(
+            "placements"
+        )
 
 
 class Adapter(models.Model):
@@ -65,9 +65,7 @@ class Adapter(models.Model):
         ordering = ("created_at", "id")
         constraints = (
             models.UniqueConstraint(fields=("workspace", "adapter_id"), name="adapter_id_unique"),
-            models.CheckConstraint(
-                condition=models.Q(adapter_id__regex=f"^{ADAPTER_ID}$"), name="adapter_id_sane"
-            ),
+            models.CheckConstraint(condition=models.Q(adapter_id__regex=f"^{ADAPTER_ID}$"), name="adapter_id_sane"),
             models.CheckConstraint(condition=models.Q(rank__gte=1), name="adapter_rank_positive"),
         )
         indexes = (
@@ -141,9 +139,7 @@ class AdapterPlacement(models.Model):
         ordering = ("backend",)
         constraints = (
             models.UniqueConstraint(fields=("adapter", "backend"), name="placement_unique"),
-            models.CheckConstraint(
-                condition=models.Q(state__in=AdapterState.values), name="placement_state_known"
-            ),
+            models.CheckConstraint(condition=models.Q(state__in=AdapterState.values), name="placement_state_known"),
         )
         indexes = (models.Index(fields=("backend", "state"), name="placement_by_state"),)
 

@@ -49,9 +49,7 @@ class Internalization(models.Model):
                 condition=models.Q(method__in=["hypernet", "distill"]), name="internalization_method_known"
             ),
         )
-        indexes = (
-            models.Index(fields=("workspace", "session_key", "-created_at"), name="internalization_by_session"),
-        )
+        indexes = (models.Index(fields=("workspace", "session_key", "-created_at"), name="internalization_by_session"),)
 
     def __str__(self) -> str:
         return self.name or str(self.pk)
