@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import RequestDataTooBig
+from django.db import connection
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
@@ -50,12 +51,19 @@ async def admitted(request: HttpRequest, raw: bytes) -> Completion:
 
 
 def admit(request: HttpRequest, raw: bytes) -> Completion:
-    """Who asks, for what, where it will run, and whether they may."""
-    principal = identify(request)
-    require(principal, Role.MEMBER)
-    body = parse_chat_body(raw)
-    route = resolve(principal.workspace, body.model, RouteHints.from_headers(request.headers))
-    return Completion.admit(principal, body, route, request.request_id)  # type: ignore[attr-defined]
+    """Who asks, for what, where it will run, and whether they may.
+
+    The database connection goes back to the pool at once: Django would keep it until the answer's last byte, and
+    answers are long and many.
+    """
+    try:
+        principal = identify(request)
+        require(principal, Role.MEMBER)
+        body = parse_chat_body(raw)
+        route = resolve(principal.workspace, body.model, RouteHints.from_headers(request.headers))
+        return Completion.admit(principal, body, route, request.request_id)  # type: ignore[attr-defined]
+    finally:
+        connection.close()
 
 
 def forget(task: asyncio.Task[Completion]) -> None:
