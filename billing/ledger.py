@@ -44,7 +44,9 @@ def record_events(usages: Sequence[Usage], rows: Sequence[Row] | None = None) ->
 
 
 def rated(usage: Usage, tariff: Tariff) -> Row:
-    """The event's cost and the rates used; all empty where no rate card applies."""
+    """The event's cost and the rates used; all empty where no rate card applies, nothing where another node bills."""
+    if usage.is_billed_elsewhere:
+        return {**dict.fromkeys(RATED), "cost_gbp": "0"}
     card = tariff.card(usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts)
     if card is None:
         return dict.fromkeys(RATED)

@@ -84,6 +84,8 @@ def admit(
 
 def worst_cost(usage: Usage, input_tokens: int, output_tokens: int) -> Decimal:
     """In GBP; nothing where no rate card applies, as on the event. Cached input may be dearer than fresh."""
+    if usage.is_billed_elsewhere:
+        return Decimal(0)
     card = Tariff.load().card(usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts)
     if card is None:
         return Decimal(0)

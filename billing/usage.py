@@ -72,6 +72,11 @@ class Usage:
                 raise ValueError(f"Usage.{name} is longer than {length} characters.")
         object.__setattr__(self, "route_decision", storable(self.route_decision))
 
+    @property
+    def is_billed_elsewhere(self) -> bool:
+        """The node where the request entered bills it; here its event costs nothing."""
+        return "billed_by" in self.route_decision
+
     def to_row(self) -> Row:
         """The columns of the event, as JSON."""
         row = {name: getattr(self, name) for name in NAMES}

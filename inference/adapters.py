@@ -1,6 +1,7 @@
 """What can be done with adapters: register, load, unload, delete. Views and commands call these."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference.backends import BACKENDS, backend_named
+from inference.backends import LOCAL_BACKEND, backend_named, server_of
+from inference.backends.base import Backend
+from inference.models import ComputeBackend
 from workspace.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from workspace.errors import ApiError, invalid
 from workspace.models import Adapter, AdapterPlacement, AdapterState, Workspace
@@ -54,7 +57,7 @@ def register(workspace: Workspace, folder: Path, wanted: Registration) -> Adapte
         ApiError: 409 `adapter_exists`, 422 `adapter_incompatible` or `checksum_mismatch`.
     """
     refuse_taken(workspace, wanted.adapter_id)
-    facts = backend_named(LOCAL).check_adapter(folder)
+    facts = LOCAL_BACKEND.check_adapter(folder)
     stored = files().store(folder)
     if wanted.checksum_sha256 and wanted.checksum_sha256.lower() != stored.checksum_sha256:
         discard(stored.content_hash)
@@ -89,15 +92,14 @@ def register(workspace: Workspace, folder: Path, wanted: Registration) -> Adapte
 
 
 def describe(rows: Iterable[Adapter]) -> list[dict[str, Any]]:
-    """The contract's records, with each adapter's last use as its backend knows it now."""
-    live = {name: {held.key: held for held in backend.status().loaded} for name, backend in BACKENDS.items()}
+    """The contract's records, with each adapter's last use as the engine of this node knows it now."""
+    live = {held.key: held for held in LOCAL_BACKEND.status().loaded}
     records = []
     for adapter in rows:
         record = adapter.to_record()
-        for name, placement in record["backends"].items():
-            held = live.get(name, {}).get(adapter.engine_key)
-            if held is not None and held.last_used_at is not None:
-                placement["last_used_at"] = timestamp(held.last_used_at)
+        held = live.get(adapter.engine_key)
+        if held is not None and held.last_used_at is not None and LOCAL in record["backends"]:
+            record["backends"][LOCAL]["last_used_at"] = timestamp(held.last_used_at)
         records.append(record)
     return records
 
@@ -111,6 +113,18 @@ def discard(content_hash: str) -> None:
     """Remove stored files that no adapter of any workspace uses."""
     if not Adapter.objects.filter(content_hash=content_hash).exists():
         files().remove(content_hash)
+
+
+def folder_of_content(workspace: Workspace, content_hash: str) -> Path:
+    """The files of another adapter of the workspace, which need not be sent again.
+
+    Raises:
+        ApiError: 404 `content_not_found`.
+    """
+    if not Adapter.objects.filter(workspace=workspace, content_hash=content_hash).exists():
+        message = f"content_hash: no adapter of this workspace has the content {content_hash}; send the files."
+        raise ApiError(404, "content_not_found", message, "content_hash")
+    return files().folder(content_hash)
 
 
 def folder_under_roots(adapter_path: str) -> Path:
@@ -135,40 +149,68 @@ def folder_under_roots(adapter_path: str) -> Path:
 
 
 def load(adapter: Adapter, backends: Sequence[str] = (LOCAL,), pin: bool | None = None) -> None:
-    """Load the adapter on each of the named backends.
+    """Load the adapter on each of the named backends; one that fails leaves the others loaded.
 
     Raises:
-        ApiError: 404 `backend_not_found`, 409 `no_free_slot`, 410 `adapter_expired`, 422 `adapter_incompatible`.
+        ApiError: 404 `backend_not_found`, 409 `no_free_slot`, 410 `adapter_expired`, 422 `adapter_incompatible`, 503
+            `peer_unreachable`: only if every backend failed, of the first; else the record says which did.
     """
     refuse_expired(adapter)
-    for backend in [backend_named(name) for name in backends]:
-        placement, _ = AdapterPlacement.objects.get_or_create(adapter=adapter, backend=backend.name)
-        was_loaded = placement.state == AdapterState.LOADED
-        if not was_loaded:
-            move(placement, AdapterState.LOADING)
-        pinned = pin if pin is not None else placement.pinned or adapter.pinned
+    failures: list[ApiError] = []
+    for backend in [backend_named(adapter.workspace, name) for name in dict.fromkeys(backends)]:
         try:
-            backend.load(adapter.engine_key, files().folder(adapter.content_hash), pinned)
+            load_on(backend, adapter, pin)
         except ApiError as error:
-            failed = error.code == "adapter_incompatible"
-            move(placement, AdapterState.FAILED if failed else AdapterState.REGISTERED, error=error.message)
-            raise
-        loaded_at = placement.loaded_at if was_loaded else timezone.now()
-        move(placement, AdapterState.LOADED, pinned=pinned, loaded_at=loaded_at)
+            failures.append(error)
+    raise_if_all(failures, len(set(backends)))
     if pin is not None:
         Adapter.objects.filter(pk=adapter.pk).update(pinned=pin)
 
 
+def load_on(backend: Backend, adapter: Adapter, pin: bool | None) -> None:
+    placement, _ = AdapterPlacement.objects.get_or_create(adapter=adapter, backend=backend.name)
+    was_loaded = placement.state == AdapterState.LOADED
+    if not was_loaded:
+        move(placement, AdapterState.LOADING)
+    pinned = pin if pin is not None else placement.pinned or adapter.pinned
+    try:
+        backend.load(adapter.engine_key, files().folder(adapter.content_hash), pinned)
+    except ApiError as error:
+        is_full = error.code == "no_free_slot"
+        move(placement, AdapterState.REGISTERED if is_full else AdapterState.FAILED, error=error.message)
+        raise
+    loaded_at = placement.loaded_at if was_loaded else timezone.now()
+    move(placement, AdapterState.LOADED, pinned=pinned, loaded_at=loaded_at)
+
+
+def raise_if_all(failures: Sequence[ApiError], asked: int) -> None:
+    """Nothing was done: fail as the first backend did. If some did as asked, the record says which did not."""
+    if failures and len(failures) == asked:
+        raise failures[0]
+
+
 def unload(adapter: Adapter, backends: Sequence[str] | None = None) -> None:
-    """Unload the adapter from the named backends, or from all it is on; requests in flight finish first."""
-    on = list(adapter.placements.values_list("backend", flat=True))
-    for backend in [backend_named(name) for name in (on if backends is None else backends)]:
-        placement = AdapterPlacement.objects.filter(adapter=adapter, backend=backend.name).first()
+    """Unload the adapter from the named backends, or from all it is on; requests in flight finish first.
+
+    Raises:
+        ApiError: 404 `backend_not_found`; 503 `peer_unreachable`, as for `load`, only if every backend failed.
+    """
+    placements = {placement.backend: placement for placement in adapter.placements.all()}
+    on = list(placements) if backends is None else list(dict.fromkeys(backends))
+    failures: list[ApiError] = []
+    for backend in [backend_named(adapter.workspace, name) for name in on]:
+        placement = placements.get(backend.name)
         if placement is None:
             continue
         move(placement, AdapterState.UNLOADING)
-        backend.unload(adapter.engine_key)
-        move(placement, AdapterState.REGISTERED, pinned=False)
+        try:
+            backend.unload(adapter.engine_key)
+        except ApiError as error:
+            move(placement, AdapterState.FAILED, error=error.message)
+            failures.append(error)
+        else:
+            move(placement, AdapterState.REGISTERED, pinned=False)
+    raise_if_all(failures, len(on))
 
 
 def delete(adapter: Adapter, force: bool = False) -> None:
@@ -185,6 +227,11 @@ def delete(adapter: Adapter, force: bool = False) -> None:
                 f"Adapter {adapter.adapter_id!r} is loaded; unload it first, or add ?force=true.",
             )
         unload(adapter)
+    for row in ComputeBackend.objects.filter(
+        workspace=adapter.workspace, name__in=adapter.placements.values_list("backend", flat=True)
+    ):
+        with suppress(ApiError):  # a server that is away keeps files that nothing names any more
+            server_of(row).forget(adapter.engine_key)
     content_hash = adapter.content_hash
     adapter.delete()
     discard(content_hash)
@@ -209,20 +256,20 @@ def note_eviction(engine_key: str) -> None:
     )
 
 
-def restore(backend: str) -> None:
-    """After a restart: load again what was loaded on the backend, pinned ones first, as far as slots go."""
+def restore() -> None:
+    """After a restart: load into the engine again what was loaded, pinned ones first, as far as slots go."""
     wanted = AdapterPlacement.objects.filter(
-        backend=backend,
+        backend=LOCAL,
         state__in=(AdapterState.LOADED, AdapterState.LOADING, AdapterState.UNLOADING),
     ).order_by("-pinned", "-loaded_at")
     rows = list(wanted.values_list("adapter_id", "state"))
     wanted.update(state=AdapterState.REGISTERED, loaded_at=None)
-    room = backend_named(backend).status().slots_free
+    room = LOCAL_BACKEND.status().slots_free
     loaded = [pk for pk, state in rows if state == AdapterState.LOADED][:room]
     adapters = Adapter.objects.with_expiry().in_bulk(loaded)
     for pk in loaded:
         if not adapters[pk].has_expired:  # type: ignore[attr-defined]
-            load_again(adapters[pk], backend)
+            load_again(adapters[pk], LOCAL)
 
 
 def load_again(adapter: Adapter, backend: str) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from django.db import connection
+
 from billing.meter import Metered, meter
 from billing.models import Status
 from billing.usage import Usage
@@ -11,17 +13,28 @@ from inference.backends.base import ChatDelta, ChatRequest, ChatUsage, Prepared
 from inference.metrics import TokenClock
 from inference.openai.chat_request import ChatBody
 from inference.routing import Route
+from workspace.errors import ApiError
 from workspace.identity import Principal
+
+# A backend that answers with one of these has not taken the request: the next place of the route may
+UNAVAILABLE = frozenset(
+    (
+        *("queue_full", "engine_not_ready", "engine_stopped"),
+        *("peer_unreachable", "upstream_unavailable", "upstream_busy"),
+    )
+)
 
 
 class Completion:
     """Streams the pieces of an answer. However it ends, one event is committed before `pieces` ends."""
 
-    def __init__(self, body: ChatBody, route: Route, prepared: Prepared, metered: Metered) -> None:
+    def __init__(self, principal: Principal, body: ChatBody, request_id: str) -> None:
+        self.principal = principal
         self.body = body
-        self.route = route
-        self.prepared = prepared
-        self.metered = metered
+        self.request_id = request_id
+        self.route: Route
+        self.prepared: Prepared
+        self.metered: Metered
         self.usage = ChatUsage(on_change=self.note)
 
     @classmethod
@@ -31,19 +44,45 @@ class Completion:
         Raises:
             ApiError: the backend refuses it, or a limit does; it then leaves no event.
         """
-        adapter, key = route.adapter, principal.api_key
-        prepared = route.backend.prepare(
-            ChatRequest(
-                request_id=request_id,
-                tenant=str(principal.workspace.pk),
-                messages=body.messages,
-                params=body.params,
-                adapter_key=adapter.engine_key if adapter else None,
-                n=body.n,
-            )
+        completion = cls(principal, body, request_id)
+        completion.take(route)
+        return completion
+
+    def take(self, route: Route) -> None:
+        """Take the route, or the first of its fallbacks whose backend is there."""
+        self.route, self.prepared = self.ready(route)
+        self.metered = meter.admit(
+            self.intent(self.route),
+            self.principal.api_key,
+            input_tokens=self.prepared.input_tokens,
+            output_tokens=self.prepared.output_tokens,
         )
-        usage = Usage(
-            workspace_id=principal.workspace.pk,
+
+    def ready(self, route: Route) -> tuple[Route, Prepared]:
+        try:
+            return route, route.backend.prepare(self.request(route))
+        except ApiError as error:
+            following = following_of(route, error)
+            if following is None:
+                raise
+            return self.ready(following)
+
+    def request(self, route: Route) -> ChatRequest:
+        return ChatRequest(
+            request_id=self.request_id,
+            tenant=str(self.principal.workspace.pk),
+            messages=self.body.messages,
+            params=self.body.params,
+            adapter_key=route.adapter.engine_key if route.adapter else None,
+            n=self.body.n,
+            model=route.model,
+            prompt=self.body.prompt,
+        )
+
+    def intent(self, route: Route) -> Usage:
+        adapter, key = route.adapter, self.principal.api_key
+        return Usage(
+            workspace_id=self.principal.workspace.pk,
             provider=route.backend.provider,
             model=route.model,
             mode=route.backend.mode,
@@ -51,18 +90,38 @@ class Completion:
             adapter_id=route.adapter_id,
             session_key=(adapter.session_key or None) if adapter else None,
             api_key_id=key.pk if key else None,
-            request_id=request_id,
-            stream=body.stream,
+            request_id=self.request_id,
+            stream=self.body.stream,
         )
-        metered = meter.admit(usage, key, input_tokens=prepared.input_tokens, output_tokens=prepared.output_tokens)
-        return cls(body, route, prepared, metered)
 
     async def pieces(self) -> AsyncGenerator[ChatDelta]:
         """The pieces as the backend makes them; the first waits until its intent would survive a power cut.
 
+        Where a backend does not take the request after all, the next place of the route is asked.
+
         Raises:
             ApiError: as the backend refuses or fails; a refusal leaves no event.
         """
+        while True:
+            try:
+                async with aclosing(self.attempt()) as pieces:
+                    async for delta in pieces:
+                        yield delta
+                return
+            except ApiError as error:
+                following = None if self.usage.admitted else following_of(self.route, error)
+                if following is None:
+                    raise
+            await asyncio.to_thread(self.retake, following)
+
+    def retake(self, route: Route) -> None:
+        try:
+            self.take(route)
+        finally:
+            connection.close()
+
+    async def attempt(self) -> AsyncGenerator[ChatDelta]:
+        """The pieces of the route's backend, and the event or, if it did not take the request, none."""
         status = Status.OK
         clock = TokenClock()
         try:
@@ -98,3 +157,8 @@ class Completion:
             output_tokens=usage.completion_tokens,
             cached_tokens=usage.cached_tokens,
         )
+
+
+def following_of(route: Route, error: ApiError) -> Route | None:
+    """Where the request goes next, if `error` says that the route's backend has not taken it."""
+    return route.instead(error) if error.code in UNAVAILABLE else None

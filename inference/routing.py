@@ -1,12 +1,17 @@
 """Where a chat request runs: the contract's routing headers, the model's name, and the adapter."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from inference import adapters
-from inference.backends import backend_named
+from inference.backends import LOCAL_BACKEND, server_of
 from inference.backends.base import Backend
+from inference.backends.peer import ENTRY_NODE_HEADER
+from inference.decision import CLOUD, ENGINE, Asked, Decision, Place, decide
+from inference.models import ComputeBackend
+from inference.providers import CloudTarget, cloud_target
 from inference.runtime import runtime
 from workspace.errors import ApiError, invalid
 from workspace.models import Adapter, AdapterState, Workspace
@@ -17,12 +22,17 @@ NO_ADAPTER = "none"
 
 @dataclass(frozen=True)
 class RouteHints:
-    """What the caller asked for in headers (HTTP) or metadata (gRPC)."""
+    """What the caller asked for in headers (HTTP) or metadata (gRPC).
+
+    Attributes:
+        from_entry_node: another node sent it here to be served here.
+    """
 
     adapter_id: str | None = None
     execution_mode: str | None = None
     cloud_provider: str | None = None
     preferred_peer_id: str | None = None
+    from_entry_node: bool = False
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> "RouteHints":
@@ -31,21 +41,28 @@ class RouteHints:
             execution_mode=headers.get("x-hybrie-execution-mode") or None,
             cloud_provider=headers.get("x-hybrie-cloud-provider") or None,
             preferred_peer_id=headers.get("x-hybrie-preferred-peer-id") or None,
+            from_entry_node=ENTRY_NODE_HEADER in headers,
         )
 
     def asked(self) -> dict[str, str]:
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value}
 
 
 @dataclass(frozen=True)
 class Route:
-    """The decision: a backend, and the adapter to serve through, if any."""
+    """The decision: a backend, and the adapter to serve through, if any.
+
+    Attributes:
+        model: what the backend calls the model.
+        fallbacks: where else, in order, if the backend does not take the request after all.
+    """
 
     backend: Backend
     model: str
     mode: str
     adapter: Adapter | None
     decision: dict[str, Any]
+    fallbacks: Sequence["Route"] = field(default=(), repr=False)
 
     @property
     def adapter_id(self) -> str | None:
@@ -58,73 +75,139 @@ class Route:
             "x-hybrie-adapter-id": self.adapter_id or NO_ADAPTER,
         }
 
+    def instead(self, error: ApiError) -> "Route | None":
+        """The next place, when this one gave `error` rather than take the request."""
+        if not self.fallbacks:
+            return None
+        following, *rest = self.fallbacks
+        passed = [*self.decision.get("skipped", ()), {"backend": self.backend.name, "why": error.code}]
+        return replace(following, decision={**following.decision, "skipped": passed}, fallbacks=tuple(rest))
+
+    def billed_by(self, entry_node: str) -> "Route":
+        """The same, as it is recorded where another node bills the request."""
+        return replace(self, decision={**self.decision, "billed_by": entry_node})
+
 
 def resolve(workspace: Workspace, model: str, hints: RouteHints) -> Route:
     """Decide where a request runs.
 
     Raises:
         ApiError: 400 for a bad mode or provider, 404 for an unknown model, adapter or peer, 409 for an adapter that
-            is not loaded, 410 for one that has expired.
+            is not loaded where the request would run, 410 for one that has expired, 503 for a peer that is away.
     """
-    mode = hints.execution_mode or "local"
-    if mode not in EXECUTION_MODES:
+    if hints.execution_mode not in (None, *EXECUTION_MODES):
         raise invalid(
             "x-hybrie-execution-mode", f"x-hybrie-execution-mode must be one of {', '.join(EXECUTION_MODES)}."
         )
-    if hints.preferred_peer_id:
-        raise ApiError(
-            404,
-            "peer_not_found",
-            f"There is no compute peer {hints.preferred_peer_id!r} in this workspace.",
-            "x-hybrie-preferred-peer-id",
-        )
-    if hints.cloud_provider or mode == "cloud":
-        raise invalid(
-            "x-hybrie-cloud-provider",
-            f"This workspace has no credential for a cloud provider {hints.cloud_provider or ''!r}.",
-            "provider_not_configured",
-        )
-    adapter = find_adapter(workspace, model, hints)
-    decision = {
-        "asked": {"model": model, **hints.asked()},
-        "selected": {"backend": adapters.LOCAL, "mode": "local"},
-        "reason": "served by the engine of this node",
-    }
-    return Route(backend_named(adapters.LOCAL), runtime.model_name, "local", adapter, decision)
-
-
-def find_adapter(workspace: Workspace, model: str, hints: RouteHints) -> Adapter | None:
-    """The adapter a request names by header, or else by `model`; None for the base model."""
-    is_base = runtime.answers_to(model)
-    if hints.adapter_id:
-        if not is_base and not Adapter.objects.filter(workspace=workspace, adapter_id=model).exists():
-            raise unknown_model(model)
-        return servable(adapters.find(workspace, hints.adapter_id))
-    if is_base:
-        return None
-    try:
-        return servable(adapters.find(workspace, model))
-    except ApiError as error:
-        raise unknown_model(model) if error.code == "adapter_not_found" else error from error
-
-
-def servable(adapter: Adapter) -> Adapter:
-    adapters.refuse_expired(adapter)
-    placements = {placement.backend: placement.state for placement in adapter.placements.all()}
-    if placements.get(adapters.LOCAL) != AdapterState.LOADED:
-        raise ApiError(
-            409,
-            "adapter_not_loaded",
-            f"Adapter {adapter.adapter_id!r} is not loaded; POST /v1/adapters/{adapter.adapter_id}/load first.",
-        )
-    return adapter
-
-
-def unknown_model(model: str) -> ApiError:
-    served = ", ".join(runtime.names)
-    return ApiError(
-        404,
-        "model_not_found",
-        f"There is no model {model!r} here; use {served}, or a loaded adapter's id.",
-        "model",
+    wanted = Wanted.find(workspace, model, hints)
+    servers = [] if hints.from_entry_node else list(ComputeBackend.objects.filter(workspace=workspace))
+    preferred = None if hints.preferred_peer_id is None else peer_among(servers, hints.preferred_peer_id)
+    compute = [wanted.on_engine(), *(wanted.on_server(row) for row in servers if row is not preferred)]
+    ours = preferred is not None or any(place.model for place in compute)
+    target = (
+        None
+        if hints.from_entry_node
+        else cloud_target(workspace, model, hints.execution_mode, hints.cloud_provider, ours)
     )
+    mode = hints.execution_mode or ("cloud" if target else "local")
+    if mode == "cloud" and preferred:
+        raise invalid(
+            "x-hybrie-preferred-peer-id", "A request in the mode cloud goes to no peer; leave one of them out."
+        )
+    asked = Asked(
+        mode=mode,
+        model=model,
+        compute=compute,
+        adapter_id=wanted.adapter.adapter_id if wanted.adapter else None,
+        preferred=wanted.on_server(preferred) if preferred else None,
+        cloud=wanted.in_cloud(target) if target else None,
+    )
+    backends: dict[str, Backend] = {LOCAL_BACKEND.name: LOCAL_BACKEND, **{row.name: server_of(row) for row in servers}}
+    if target:
+        backends[target.backend.name] = target.backend
+    return routes(asked, decide(asked), hints, wanted.adapter, backends)
+
+
+def routes(
+    asked: Asked, decision: Decision, hints: RouteHints, adapter: Adapter | None, backends: Mapping[str, Backend]
+) -> Route:
+    """The decision as routes, the first with the others behind it."""
+    skipped = [{"backend": name, "why": why} for name, why in decision.skipped]
+    found = []
+    for choice in decision.choices:
+        place = choice.place
+        record = {
+            "asked": {"model": asked.model, **hints.asked()},
+            "mode": asked.mode,
+            "selected": {"backend": place.name, "mode": place.mode, "model": place.model},
+            "reason": choice.reason,
+            **({"skipped": skipped} if skipped else {}),
+        }
+        found.append(Route(backends[place.name], place.model or asked.model, place.mode, adapter, record))
+    return replace(found[0], fallbacks=tuple(found[1:]))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The model and the adapter that a request names, and what each place has of them.
+
+    Attributes:
+        is_base: the model is this node's base model, or was named by an adapter's id.
+    """
+
+    model: str
+    is_base: bool
+    adapter: Adapter | None
+
+    @classmethod
+    def find(cls, workspace: Workspace, model: str, hints: RouteHints) -> "Wanted":
+        """
+        Raises:
+            ApiError: 404 `adapter_not_found`, 410 `adapter_expired`.
+        """
+        is_base = runtime.answers_to(model)
+        if hints.adapter_id:
+            adapter = adapters.find(workspace, hints.adapter_id)
+            is_base = is_base or Adapter.objects.filter(workspace=workspace, adapter_id=model).exists()
+        else:
+            named = Adapter.objects.filter(workspace=workspace, adapter_id=model).with_expiry()
+            adapter = None if is_base else named.first()
+        if adapter is not None:
+            adapters.refuse_expired(adapter)
+        return cls(model, is_base or (adapter is not None and not hints.adapter_id), adapter)
+
+    @cached_property
+    def loaded_on(self) -> set[str]:
+        placements = self.adapter.placements.all() if self.adapter else ()
+        return {placement.backend for placement in placements if placement.state == AdapterState.LOADED}
+
+    def holds(self, name: str) -> bool:
+        return self.adapter is None or name in self.loaded_on
+
+    def on_engine(self) -> Place:
+        model = runtime.model_name if self.is_base else None
+        return Place(LOCAL_BACKEND.name, ENGINE, model, runtime.ready.is_set(), self.holds(LOCAL_BACKEND.name))
+
+    def on_server(self, row: ComputeBackend) -> Place:
+        """A server's name for the model: the caller's, or another of the names that the base model goes by here."""
+        names = [self.model, *(runtime.names if self.is_base else ())]
+        model = next((name for name in names if name in row.served_models), None)
+        if model is None and self.is_base and self.adapter and self.holds(row.name) and row.served_models:
+            model = row.served_models[0]  # it has taken the adapter, so this is the base model under another name
+        return Place(row.name, row.kind, model, row.is_healthy, self.holds(row.name))
+
+    def in_cloud(self, target: CloudTarget) -> Place:
+        return Place(target.backend.name, CLOUD, target.model, holds_adapter=self.adapter is None)
+
+
+def peer_among(servers: Sequence[ComputeBackend], peer_id: str) -> ComputeBackend:
+    """The server of that id or name.
+
+    Raises:
+        ApiError: 404 `peer_not_found`.
+    """
+    for row in servers:
+        if peer_id in (str(row.pk), row.name):
+            return row
+    message = f"There is no compute peer {peer_id!r} in this workspace."
+    raise ApiError(404, "peer_not_found", message, "x-hybrie-preferred-peer-id")

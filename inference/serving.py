@@ -163,7 +163,7 @@ class Server:
             runtime.start(engine_config(model.path), adapters.note_eviction)
             if first_start and (workspace := Workspace.first()):
                 examples.register_example(workspace)
-            adapters.restore(adapters.LOCAL)
+            adapters.restore()
         except EngineError as error:
             self.fault = f"the model in {model.path} cannot be served: {error}"
             server.should_exit = True

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from inference.adapters import note_eviction
-from inference.backends import backend_named
+from inference.backends import LOCAL_BACKEND
 from inference.engine.config import EngineConfig
 from inference.runtime import runtime
 from workspace.models import ApiKey, Membership, Role, User, Workspace
@@ -93,9 +93,8 @@ def new_tenant(base_url: str, transactional_db: None) -> Iterator[Callable[[str]
     yield make
     for tenant in made:
         tenant.http.close()
-    backend = backend_named("local")
-    for held in backend.status().loaded:
-        backend.unload(held.key)
+    for held in LOCAL_BACKEND.status().loaded:
+        LOCAL_BACKEND.unload(held.key)
 
 
 @pytest.fixture

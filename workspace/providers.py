@@ -43,6 +43,7 @@ PROVIDERS = {
     "nebius": Provider("https://api.tokenfactory.nebius.com/v1"),
     "azure_openai": Provider(None, azure),
     "aws_bedrock": Provider("https://bedrock-mantle.us-east-1.api.aws/v1"),
+    "custom": Provider(None),
 }
 
 

@@ -74,6 +74,8 @@ LAB_MAX_QUEUE = positive("LAB_MAX_QUEUE", 256)
 LAB_DEVICE = os.environ.get("LAB_DEVICE") or "auto"
 LAB_DTYPE = os.environ.get("LAB_DTYPE") or "auto"
 LAB_ADAPTER_ROOTS = words("LAB_ADAPTER_ROOTS") or [str(HOME.imports), str(PROJECT_ROOT / "examples")]
+LAB_FIRST_TOKEN_TIMEOUT_S = positive("LAB_FIRST_TOKEN_TIMEOUT_S", 60)
+LAB_TOKEN_TIMEOUT_S = positive("LAB_TOKEN_TIMEOUT_S", 30)
 LAB_MAX_UPLOAD_MB = positive("LAB_MAX_UPLOAD_MB", 1024)
 
 # Database and broker: manage.py starts the embedded ones and names them in these two variables

@@ -37,6 +37,8 @@ class ChatRequest:
         messages: OpenAI chat messages whose contents are plain strings.
         adapter_key: the adapter's name on the backend; None is the base model.
         n: how many choices.
+        model: what the backend calls the model; the engine of this node has but one.
+        prompt: the tokens of the prompt, where the caller has made them itself; `messages` says the same in words.
     """
 
     request_id: str
@@ -45,6 +47,8 @@ class ChatRequest:
     params: ChatParams
     adapter_key: str | None = None
     n: int = 1
+    model: str = ""
+    prompt: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,12 +149,11 @@ class Backend(ABC):
     mode: str
 
     @abstractmethod
-    def check_adapter(self, folder: Path) -> AdapterFacts:
-        """Read and check a PEFT folder without loading it."""
-
-    @abstractmethod
     def load(self, key: str, folder: Path, pinned: bool) -> None:
-        """Make the adapter servable; on one that is loaded already, only apply `pinned`."""
+        """Make the adapter servable; on one that is loaded already, only apply `pinned`.
+
+        `folder` holds the PEFT files and is named by their content's hash.
+        """
 
     @abstractmethod
     def unload(self, key: str) -> None:

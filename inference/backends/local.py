@@ -34,6 +34,7 @@ class LocalBackend(Backend):
     mode = "byoc"
 
     def check_adapter(self, folder: Path) -> AdapterFacts:
+        """Read and check a PEFT folder against the base model without loading it."""
         with refusals():
             info = runtime.require_engine().check_adapter(folder)
         return AdapterFacts(runtime.model_name, info.rank, info.alpha, info.target_modules)
@@ -59,7 +60,7 @@ class LocalBackend(Backend):
         """Tokenize. The most that can come of it is `max_tokens`, or what the context leaves, for each choice."""
         engine = runtime.require_open()
         with refusals():
-            prompt = engine.tokenizer.encode_chat(request.messages)
+            prompt = request.prompt or engine.tokenizer.encode_chat(request.messages)
             room = engine.room(len(prompt), request.params.max_tokens)
         return Prepared(request, len(prompt), room * request.n, prompt)
 

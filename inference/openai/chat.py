@@ -14,11 +14,12 @@ from django.views.decorators.csrf import csrf_exempt
 
 from inference.backends.base import ChatDelta
 from inference.completion import Completion
+from inference.models import EntryNode
 from inference.openai.chat_request import parse_chat_body
 from inference.openai.chat_response import ChatAnswer, ChatStream, event
-from inference.routing import RouteHints, resolve
+from inference.routing import Route, RouteHints, resolve
 from workspace.errors import ApiError, as_api_error, server_fault
-from workspace.identity import identify
+from workspace.identity import Principal, identify
 from workspace.models import Role
 from workspace.permissions import require
 
@@ -60,10 +61,19 @@ def admit(request: HttpRequest, raw: bytes) -> Completion:
         principal = identify(request)
         require(principal, Role.MEMBER)
         body = parse_chat_body(raw)
-        route = resolve(principal.workspace, body.model, RouteHints.from_headers(request.headers))
+        hints = RouteHints.from_headers(request.headers)
+        route = billed(resolve(principal.workspace, body.model, hints), principal, hints)
         return Completion.admit(principal, body, route, request.request_id)  # type: ignore[attr-defined]
     finally:
         connection.close()
+
+
+def billed(route: Route, principal: Principal, hints: RouteHints) -> Route:
+    """Another node bills what it sends here, if the key it presents is one that was made for that."""
+    if not hints.from_entry_node or principal.api_key is None:
+        return route
+    node = EntryNode.objects.filter(api_key=principal.api_key).first()
+    return route.billed_by(node.name) if node else route
 
 
 def forget(task: asyncio.Task[Completion]) -> None:

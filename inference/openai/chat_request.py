@@ -1,7 +1,7 @@
 """Reading a chat request: the OpenAI shape (platform.openai.com/docs/api-reference/chat/create), nothing ignored."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,7 @@ class ChatBody:
     n: int
     stream: bool
     include_usage: bool
+    prompt: Sequence[int] | None = None  # gRPC clients send tokens
 
 
 def parse_chat_body(raw: bytes) -> ChatBody:

@@ -13,7 +13,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from inference import adapters
-from inference.backends import BACKENDS, backend_named
+from inference.backends import LOCAL_BACKEND
+from inference.models import ComputeBackend
 from inference.runtime import runtime
 from workspace.audit import audit
 from workspace.errors import ApiError
@@ -52,6 +53,7 @@ def adapter_list(request: HttpRequest, principal: Principal) -> HttpResponseBase
 def adapter_detail(request: HttpRequest, principal: Principal, adapter_id: str) -> HttpResponseBase:
     adapter = adapters.find(principal.workspace, adapter_id)
     record = adapters.describe([adapter])[0] if runtime.engine else adapter.to_record()
+    servers = ComputeBackend.objects.filter(workspace=principal.workspace).values_list("name", flat=True)
     return show(
         request,
         principal,
@@ -59,14 +61,14 @@ def adapter_detail(request: HttpRequest, principal: Principal, adapter_id: str) 
         section="adapters",
         adapter=adapter,
         record=record,
-        backends={name: record["backends"].get(name) for name in BACKENDS},
+        backends={name: record["backends"].get(name) for name in (adapters.LOCAL, *servers)},
         moving=record["state"] in IN_MOTION,
     )
 
 
 def slots_of(principal: Principal) -> dict[str, Any]:
     """One word for each slot: `used` by this workspace, `other`, or `free`."""
-    status = backend_named(adapters.LOCAL).status()
+    status = LOCAL_BACKEND.status()
     mine = AdapterPlacement.objects.filter(
         adapter__workspace=principal.workspace, backend=adapters.LOCAL, state=AdapterState.LOADED
     ).count()
@@ -97,9 +99,13 @@ def load_adapter(request: HttpRequest, principal: Principal, adapter_id: str) ->
 @page()
 def unload_adapter(request: HttpRequest, principal: Principal, adapter_id: str) -> HttpResponseBase:
     adapter = adapters.find(principal.workspace, adapter_id)
-    adapters.unload(adapter)
-    audit(request, principal, "adapter.unload", adapter, adapter_id=adapter_id)
-    messages.success(request, f"{adapter_id} is unloaded.")
+    try:
+        adapters.unload(adapter)
+    except ApiError as error:
+        messages.error(request, error.message)
+    else:
+        audit(request, principal, "adapter.unload", adapter, adapter_id=adapter_id)
+        messages.success(request, f"{adapter_id} is unloaded.")
     return back(request)
 
 

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference import adapters
-from inference.backends import backend_named
+from inference.backends import LOCAL_BACKEND
 from inference.hub import download_adapter
 from inference.runtime import LORA_MODE, runtime
 from inference.views import shapes
@@ -47,7 +47,7 @@ class Adapters(APIView):
 class AdaptersStatus(APIView):
     @extend_schema(summary="Slots and states", responses=shapes.AdapterStatus)
     def get(self, request: Request) -> Response:
-        status = backend_named(adapters.LOCAL).status()
+        status = LOCAL_BACKEND.status()
         records = adapters.describe(all_of(principal_of(request).workspace))
         return Response(
             {
@@ -120,6 +120,9 @@ def from_place(request: Request) -> Adapter:
     if "adapter_path" in fields:
         folder = adapters.folder_under_roots(fields["adapter_path"])
         return register(request, fields, folder, f"path:{fields['adapter_path']}"[:500])
+    if "content_hash" in fields:
+        folder = adapters.folder_of_content(principal_of(request).workspace, fields["content_hash"])
+        return register(request, fields, folder, "content")
     adapters.refuse_taken(principal_of(request).workspace, fields["id"])
     with adapters.files().staging() as folder:
         download_adapter(fields["hub_id"], folder)

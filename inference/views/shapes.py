@@ -34,7 +34,7 @@ class RegisterFields(StrictSerializer):
 
 
 class RegisterFromPlace(RegisterFields):
-    """The JSON form: exactly one of `adapter_path` and `hub_id`."""
+    """The JSON form: exactly one of `adapter_path`, `hub_id` and `content_hash`."""
 
     adapter_path = serializers.CharField(max_length=4096, required=False)
     hub_id = serializers.RegexField(
@@ -44,10 +44,20 @@ class RegisterFromPlace(RegisterFields):
         error_messages={"invalid": "It must look like owner/name."},
     )
 
+    content_hash = serializers.RegexField(
+        r"^[0-9a-f]{64}\Z",
+        required=False,
+        help_text="Of the files of an adapter that this workspace has already; compute peers send it before files.",
+        error_messages={"invalid": "It must be a SHA-256 in lower-case hex: 64 digits."},
+    )
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if ("adapter_path" in attrs) == ("hub_id" in attrs):
+        if sum(name in attrs for name in ("adapter_path", "hub_id", "content_hash")) != 1:
             raise serializers.ValidationError(
-                {"adapter_path": "Give exactly one of adapter_path and hub_id, or upload the files as multipart."}
+                {
+                    "adapter_path": "Give exactly one of adapter_path, hub_id and content_hash, or upload the files "
+                    "as multipart."
+                }
             )
         return attrs
 

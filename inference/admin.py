@@ -1,0 +1,84 @@
+"""The admin console's view of where requests run."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+
+from inference.models import ComputeBackend, EntryNode, ManagedProvider
+from workspace.audited_admin import AuditedAdmin
+from workspace.outbound import AddressRefused, AddressUnknown, destination
+
+
+def check_address(url: str) -> str:
+    """The same rule as in the API: nowhere that this server would not connect to."""
+    try:
+        destination(url)
+    except AddressRefused as error:
+        raise forms.ValidationError(str(error)) from None
+    except AddressUnknown:
+        pass
+    return url
+
+
+class ComputeBackendForm(forms.ModelForm):
+    new_api_key = forms.CharField(
+        required=False, widget=forms.PasswordInput, help_text="Stored encrypted; leave empty to keep what is stored."
+    )
+
+    class Meta:
+        model = ComputeBackend
+        fields = ("workspace", "kind", "name", "http_url", "grpc_peer", "realtime_peer_url", "adapter_folder")
+
+    def clean_http_url(self) -> str:
+        return check_address(self.cleaned_data["http_url"])
+
+    def save(self, commit: bool = True) -> Any:
+        if secret := self.cleaned_data["new_api_key"]:
+            self.instance.api_key = secret
+        return super().save(commit)
+
+
+@admin.register(ComputeBackend)
+class ComputeBackendAdmin(AuditedAdmin):
+    form = ComputeBackendForm
+    list_display = ("name", "kind", "workspace", "http_url", "reachable", "failures", "checked_at", "last_error")
+    list_filter = ("kind", "reachable")
+    search_fields = ("name", "http_url")
+    readonly_fields = ("reachable", "failures", "open_until", "checked_at", "last_error", "served_models")
+
+
+@admin.register(EntryNode)
+class EntryNodeAdmin(AuditedAdmin):
+    list_display = ("name", "workspace", "api_key", "created_at")
+
+
+class ManagedProviderForm(forms.ModelForm):
+    new_secret = forms.CharField(
+        required=False, widget=forms.PasswordInput, help_text="Stored encrypted; leave empty to keep what is stored."
+    )
+
+    class Meta:
+        model = ManagedProvider
+        fields = ("provider", "base_url")
+
+    def clean_base_url(self) -> str:
+        url = self.cleaned_data["base_url"]
+        return check_address(url) if url else url
+
+    def clean_new_secret(self) -> str:
+        secret = self.cleaned_data["new_secret"]
+        if not secret and self.instance.pk is None:
+            raise forms.ValidationError("A new provider needs its key.")
+        return secret
+
+    def save(self, commit: bool = True) -> Any:
+        if secret := self.cleaned_data["new_secret"]:
+            self.instance.secret = secret
+        return super().save(commit)
+
+
+@admin.register(ManagedProvider)
+class ManagedProviderAdmin(AuditedAdmin):
+    form = ManagedProviderForm
+    list_display = ("provider", "base_url", "created_at")
