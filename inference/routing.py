@@ -122,7 +122,8 @@ def resolve(workspace: Workspace, model: str, hints: RouteHints) -> Route:
         preferred=wanted.on_server(preferred) if preferred else None,
         cloud=wanted.in_cloud(target) if target else None,
     )
-    backends: dict[str, Backend] = {LOCAL_BACKEND.name: LOCAL_BACKEND, **{row.name: server_of(row) for row in servers}}
+    backends: dict[str, Backend] = {LOCAL_BACKEND.name: LOCAL_BACKEND}
+    backends.update({row.name: server_of(row) for row in servers})
     if target:
         backends[target.backend.name] = target.backend
     return routes(asked, decide(asked), hints, wanted.adapter, backends)
@@ -136,7 +137,7 @@ def routes(
     found = []
     for choice in decision.choices:
         place = choice.place
-        record = {
+        record: dict[str, Any] = {
             "asked": {"model": asked.model, **hints.asked()},
             "mode": asked.mode,
             "selected": {"backend": place.name, "mode": place.mode, "model": place.model},
@@ -166,6 +167,7 @@ class Wanted:
             ApiError: 404 `adapter_not_found`, 410 `adapter_expired`.
         """
         is_base = runtime.answers_to(model)
+        adapter: Adapter | None
         if hints.adapter_id:
             adapter = adapters.find(workspace, hints.adapter_id)
             is_base = is_base or Adapter.objects.filter(workspace=workspace, adapter_id=model).exists()
@@ -194,7 +196,7 @@ class Wanted:
         model = next((name for name in names if name in row.served_models), None)
         if model is None and self.is_base and self.adapter and self.holds(row.name) and row.served_models:
             model = row.served_models[0]  # it has taken the adapter, so this is the base model under another name
-        return Place(row.name, row.kind, model, row.is_healthy, self.holds(row.name))
+        return Place(row.name, row.kind, model, row.reachable, self.holds(row.name))
 
     def in_cloud(self, target: CloudTarget) -> Place:
         return Place(target.backend.name, CLOUD, target.model, holds_adapter=self.adapter is None)

@@ -2,7 +2,7 @@ from django.urls import include, path
 
 from inference.openai.chat import chat_completions
 from inference.openai.models import ListModels
-from inference.views import adapters
+from inference.views import adapters, servers
 from inference.views.health import health
 from inference.views.metrics import metrics
 
@@ -15,6 +15,12 @@ runtime_plane = [
     path("adapters/<str:adapter_id>", adapters.OneAdapter.as_view()),
     path("adapters/<str:adapter_id>/load", adapters.LoadAdapter.as_view()),
     path("adapters/<str:adapter_id>/unload", adapters.UnloadAdapter.as_view()),
+    path("compute/peers", servers.Peers.as_view()),
+    path("compute/peers/<uuid:backend_id>", servers.OneBackend.as_view()),
+    path("compute/backends", servers.Backends.as_view()),
+    path("compute/backends/<uuid:backend_id>", servers.OneBackend.as_view()),
+    path("compute/entry-nodes", servers.EntryNodes.as_view()),
+    path("compute/entry-nodes/<uuid:node_id>", servers.OneEntryNode.as_view()),
 ]
 
 urlpatterns = [

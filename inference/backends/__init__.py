@@ -9,6 +9,8 @@ from inference.models import ComputeBackend
 from workspace.errors import ApiError
 from workspace.models import Workspace
 
+__all__ = ["LOCAL_BACKEND", "PeerBackend", "backend_named", "server_of"]
+
 LOCAL_BACKEND = LocalBackend()
 OF_KIND: dict[str, type[ComputeServer]] = {
     ComputeBackend.Kind.PEER: PeerBackend,

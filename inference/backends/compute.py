@@ -72,17 +72,20 @@ class ComputeServer(Backend):
             await asyncio.to_thread(self.row.note_success)
 
     def health(self) -> dict[str, Any]:
-        return {"healthy": self.row.is_healthy, "last_error": self.row.last_error or None}
+        return {"healthy": self.row.reachable, "last_error": self.row.last_error or None}
 
     def probe(self) -> bool:
         """Ask what it serves, and tell the circuit breaker. False: it cannot be used now."""
         try:
-            listed = self.call("GET", "models", timeout_s=PROBE_TIMEOUT_S)
+            listed = self.ask_models()
         except ApiError as error:
             self.row.note_failure(error.message)
             return False
         self.row.note_success(self.base_models(listed))
         return True
+
+    def ask_models(self) -> Any:
+        return self.call("GET", "models", timeout_s=PROBE_TIMEOUT_S)
 
     @abstractmethod
     def base_models(self, listed: Any) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.backends.base import BackendStatus, ChatRequest, LoadedAdapter
-from inference.backends.compute import ComputeServer, rows_of
+from inference.backends.compute import PROBE_TIMEOUT_S, ComputeServer, rows_of
 from workspace.adapter_files import CONFIG, WEIGHTS
 from workspace.errors import ApiError
 from workspace.models import AdapterState
@@ -23,6 +23,11 @@ class PeerBackend(ComputeServer):
         """The peer serves it itself (no node sends it on again), and leaves the bill to this node."""
         headers = super().headers(request) | {ENTRY_NODE_HEADER: "1", "x-hybrie-execution-mode": "local"}
         return headers | ({"x-hybrie-adapter-id": request.adapter_key} if request.adapter_key else {})
+
+    def ask_models(self) -> Any:
+        """Only once it has restored its adapters, which is when it says that it is well."""
+        self.call("GET", "health", timeout_s=PROBE_TIMEOUT_S)
+        return super().ask_models()
 
     def base_models(self, listed: Any) -> list[str]:
         return [row["id"] for row in rows_of(listed) if row.get("model_kind") == "base"]

@@ -22,8 +22,8 @@ LONGEST_PAUSE = timedelta(seconds=60)
 class ComputeBackend(models.Model):
     """A server of a workspace's own that answers in the OpenAI shape, with its circuit breaker.
 
-    After `FAILURES_TO_OPEN` failures in a row the circuit opens: nothing is sent until a health check succeeds or the
-    pause is over, which doubles with each further failure.
+    After `FAILURES_TO_OPEN` failures in a row the circuit opens: nothing is sent until a health check succeeds, and
+    the checks pause, longer with each further failure.
     """
 
     class Kind(models.TextChoices):
@@ -42,9 +42,9 @@ class ComputeBackend(models.Model):
         max_length=500, blank=True, help_text="Where a vLLM server finds this node's adapter files; empty: as here."
     )
     served_models = ArrayField(models.CharField(max_length=300), default=list, blank=True)
-    reachable = models.BooleanField(default=False)
+    reachable = models.BooleanField(default=False, help_text="Requests are sent to it.")
     failures = models.PositiveIntegerField(default=0, help_text="In a row.")
-    open_until = models.DateTimeField(null=True, blank=True, help_text="Until then nothing is sent to it.")
+    open_until = models.DateTimeField(null=True, blank=True, help_text="Until then it is not checked.")
     checked_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -78,11 +78,6 @@ class ComputeBackend(models.Model):
         """Its OpenAI-shaped API."""
         return f"{self.http_url.rstrip('/')}/v1"
 
-    @property
-    def is_healthy(self) -> bool:
-        """Whether requests are sent to it now."""
-        return self.reachable and (self.open_until is None or self.open_until <= timezone.now())
-
     def note_success(self, served_models: list[str] | None = None) -> None:
         """Close the circuit; `served_models` is what it has just listed."""
         self.reachable, self.failures, self.open_until, self.last_error = True, 0, None, ""
@@ -98,7 +93,9 @@ class ComputeBackend(models.Model):
         self.last_error = error[:500]
         if self.failures >= FAILURES_TO_OPEN:
             self.reachable = False
-            self.open_until = self.checked_at + min(FIRST_PAUSE * 2 ** min(self.failures - 3, 8), LONGEST_PAUSE)
+            self.open_until = self.checked_at + min(
+                FIRST_PAUSE * 2 ** min(self.failures - FAILURES_TO_OPEN, 8), LONGEST_PAUSE
+            )
         self.save_health()
 
     def save_health(self) -> None:
@@ -114,7 +111,7 @@ class ComputeBackend(models.Model):
             "http_url": self.http_url,
             "grpc_peer": self.grpc_peer or None,
             "realtime_peer_url": self.realtime_peer_url or None,
-            "reachable": self.is_healthy,
+            "reachable": self.reachable,
             "registered": True,
             "has_api_key": bool(self.encrypted_api_key),
             "models": self.served_models,

@@ -1,0 +1,115 @@
+"""A workspace's own servers (compute peers, vLLM) and the nodes that may send it requests of theirs."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from drf_spectacular.utils import extend_schema
+from rest_framework.generics import get_object_or_404
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inference import servers
+from inference.models import ComputeBackend, EntryNode
+from inference.views import server_shapes as shapes
+from workspace.audit import audit
+from workspace.errors import ApiError
+from workspace.models import ApiKey
+from workspace.permissions import ChangedByAdmins, principal_of
+
+PEER, VLLM = ComputeBackend.Kind.PEER, ComputeBackend.Kind.VLLM
+
+
+class Peers(APIView):
+    @extend_schema(summary="List the compute peers", tags=["compute"], responses=shapes.PeerList)
+    def get(self, request: Request) -> Response:
+        rows = ComputeBackend.objects.filter(workspace=principal_of(request).workspace, kind=PEER)
+        return Response({"peers": [row.to_dict() for row in rows]})
+
+    @extend_schema(
+        summary="Register a compute peer: another node of this project",
+        tags=["compute"],
+        request=shapes.NewPeer,
+        responses={201: shapes.ServerRecord},
+    )
+    def post(self, request: Request) -> Response:
+        return registered(request, PEER, shapes.NewPeer.read(request.data))
+
+
+class Backends(APIView):
+    @extend_schema(summary="List the own servers of every kind", tags=["compute"], responses=shapes.BackendList)
+    def get(self, request: Request) -> Response:
+        rows = ComputeBackend.objects.filter(workspace=principal_of(request).workspace)
+        return Response({"backends": [row.to_dict() for row in rows]})
+
+    @extend_schema(
+        summary="Register a vLLM server",
+        tags=["compute"],
+        request=shapes.NewVllm,
+        responses={201: shapes.ServerRecord},
+    )
+    def post(self, request: Request) -> Response:
+        return registered(request, VLLM, shapes.NewVllm.read(request.data))
+
+
+class OneBackend(APIView):
+    @extend_schema(summary="Remove one of the own servers", tags=["compute"], responses={204: None})
+    def delete(self, request: Request, backend_id: UUID) -> Response:
+        principal = principal_of(request)
+        row = get_object_or_404(ComputeBackend, pk=backend_id, workspace=principal.workspace)
+        audit(request, principal, "compute_backend.delete", row, name=row.name)
+        servers.remove(row)
+        return Response(status=204)
+
+
+def registered(request: Request, kind: str, fields: dict[str, Any]) -> Response:
+    principal = principal_of(request)
+    probe = fields.pop("probe")
+    given = {name: value for name, value in fields.items() if value is not None}
+    row = servers.register(principal.workspace, servers.NewServer(kind, **given), probe)
+    audit(request, principal, "compute_backend.create", row, name=row.name, kind=kind, http_url=row.http_url)
+    return Response(row.to_dict(), status=201)
+
+
+class EntryNodes(APIView):
+    permission_classes = (ChangedByAdmins,)
+
+    @extend_schema(summary="List the nodes whose requests they bill", tags=["compute"], responses=shapes.EntryNodeList)
+    def get(self, request: Request) -> Response:
+        nodes = EntryNode.objects.filter(workspace=principal_of(request).workspace)
+        return Response({"entry_nodes": [node.to_dict() for node in nodes]})
+
+    @extend_schema(
+        summary="Make a key for a node that registers this one as its peer",
+        tags=["compute"],
+        request=shapes.NewEntryNode,
+        responses={201: shapes.MadeEntryNode},
+    )
+    def post(self, request: Request) -> Response:
+        """What is asked with this key by a peer is billed there; its events here cost nothing."""
+        principal = principal_of(request)
+        name = shapes.NewEntryNode.read(request.data)["name"]
+        try:
+            with transaction.atomic():
+                key = ApiKey(workspace=principal.workspace, created_by=principal.user, name=f"entry node {name}")
+                secret = key.issue()
+                node = EntryNode.objects.create(workspace=principal.workspace, name=name, api_key=key)
+                audit(request, principal, "entry_node.create", node, name=name)
+        except IntegrityError:
+            raise ApiError(409, "entry_node_exists", f"There is an entry node {name!r} already.", "name") from None
+        return Response({**node.to_dict(), "key": secret}, status=201)
+
+
+class OneEntryNode(APIView):
+    permission_classes = (ChangedByAdmins,)
+
+    @extend_schema(summary="Revoke an entry node's key", tags=["compute"], responses={204: None})
+    def delete(self, request: Request, node_id: UUID) -> Response:
+        principal = principal_of(request)
+        with transaction.atomic():
+            node = get_object_or_404(EntryNode, pk=node_id, workspace=principal.workspace)
+            audit(request, principal, "entry_node.delete", node, name=node.name)
+            node.api_key.revoke()
+            node.delete()
+        return Response(status=204)
