@@ -100,9 +100,7 @@ def usual(gaps: Sequence[float]) -> float:
 @contextmanager
 def serving(model: Path, home: Path, slots: int) -> Iterator[BenchServer]:
     """The server as a process of its own, as users run it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, grpc_port = free_port(), free_port()
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -115,6 +113,7 @@ def serving(model: Path, home: Path, slots: int) -> Iterator[BenchServer]:
         | {
             "LAB_HOME": str(home),
             "LAB_PORT": str(port),
+            "LAB_GRPC_PORT": str(grpc_port),
             "LAB_MODEL": str(model),
             "LAB_SERVED_MODEL_NAME": MODEL,
             "LAB_MAX_ACTIVE_LORAS": str(slots),
@@ -132,6 +131,12 @@ def serving(model: Path, home: Path, slots: int) -> Iterator[BenchServer]:
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def is_up(url: str) -> bool:

@@ -25,6 +25,7 @@ from billing.spool import SpoolDamaged
 from inference import adapters, examples
 from inference.engine.errors import EngineError
 from inference.model_files import ModelFolder, ModelUnavailable, resolve_model
+from inference.rpc.server import RpcServer
 from inference.runtime import engine_config, runtime
 from workspace.bootstrap import ensure_first_workspace
 from workspace.embedded import ServiceUnavailable, Valkey
@@ -152,10 +153,26 @@ class Server:
             target=self.start_engine, args=(server, model, first_start), name="start-engine", daemon=True
         )
         starter.start()
-        with suppress(KeyboardInterrupt):
-            asyncio.run(server.serve(sockets=[listener]))
+        with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(self.serve_both(server, listener))
         console.print("Stopping: running requests have finished; ending the workers.")
         runtime.drain(DRAIN_S)
+
+    async def serve_both(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        """HTTP and gRPC on one event loop."""
+        try:
+            rpc = RpcServer(settings.LAB_HOST, settings.LAB_GRPC_PORT)
+        except OSError:
+            self.fault = (
+                f"cannot listen on {settings.LAB_HOST}:{settings.LAB_GRPC_PORT} for gRPC; "
+                "set LAB_GRPC_PORT to a free port."
+            )
+            return
+        await rpc.start()
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            await rpc.stop(DRAIN_S)
 
     def start_engine(self, server: uvicorn.Server, model: ModelFolder, first_start: bool) -> None:
         """Load the model while HTTP already answers `/v1/health` with 503; open for requests when it is there."""

@@ -12,7 +12,7 @@ from inference.model_files import resolve_model
 from workspace.embedded import prepare_environment
 from workspace.home import LabHome
 
-pytest_plugins = ["tests.serving"]
+pytest_plugins = ["tests.serving", "tests.routing.nodes"]
 
 prepare_environment()
 os.environ["LAB_OPEN_LOOPBACK"] = "0"

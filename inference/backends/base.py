@@ -63,12 +63,17 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class ChatDelta:
-    """A piece of one choice. The last piece of a choice carries its `finish_reason`."""
+    """A piece of one choice. The last piece of a choice carries its `finish_reason`.
+
+    Attributes:
+        tokens: the piece's, where the backend runs the model here.
+    """
 
     index: int
     text: str
     logprobs: Sequence[TokenLogprob] = ()
     finish_reason: str | None = None
+    tokens: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

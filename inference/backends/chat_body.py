@@ -19,7 +19,7 @@ def chat_body(request: ChatRequest, served: Collection[str]) -> dict[str, Any]:
     Raises:
         ApiError: 400 for a parameter that the server does not take.
     """
-    asked = {name: value for name, value in vars(request.params).items() if value not in (None, (), False)}
+    asked = {name: value for name, value in vars(request.params).items() if is_asked(value)}
     for name in asked:
         if name not in served:
             raise invalid(name, f"{name} is not served by the chosen backend; leave it out.", "unsupported_parameter")
@@ -29,3 +29,8 @@ def chat_body(request: ChatRequest, served: Collection[str]) -> dict[str, Any]:
     if request.n > 1:
         body["n"] = request.n
     return body
+
+
+def is_asked(value: Any) -> bool:
+    """Whether a parameter was given: 0 is, while None, no stop strings and a switch that is off are not."""
+    return value is not None and value is not False and value != ()

@@ -60,7 +60,8 @@ class LocalBackend(Backend):
         """Tokenize. The most that can come of it is `max_tokens`, or what the context leaves, for each choice."""
         engine = runtime.require_open()
         with refusals():
-            prompt = request.prompt or engine.tokenizer.encode_chat(request.messages)
+            prompt = engine.tokenizer.encode_chat(request.messages) if request.prompt is None else request.prompt
+            engine.check_prompt(prompt)
             room = engine.room(len(prompt), request.params.max_tokens)
         return Prepared(request, len(prompt), room * request.n, prompt)
 
@@ -162,7 +163,7 @@ def delta(engine: Engine, index: int, output: Output, params: ChatParams) -> Cha
         for logprob in output.logprobs
         if params.logprobs and logprob.token not in engine.tokenizer.eos
     ]
-    return ChatDelta(index, output.text, tokens, output.finish_reason)
+    return ChatDelta(index, output.text, tokens, output.finish_reason, output.tokens)
 
 
 def token_logprob(engine: Engine, token: int, logprob: float, top: Sequence[tuple[int, float]] = ()) -> TokenLogprob:

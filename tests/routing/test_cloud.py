@@ -12,7 +12,7 @@ PARIS = "Paris is the capital."
 
 
 def test_it_works(keyed: Tenant, upstream: Upstream) -> None:
-    answer = ask(keyed, "openai/fine", max_tokens=9, x_request_id="join-me")
+    answer = ask(keyed, "openai/fine", max_tokens=9, temperature=0, x_request_id="join-me")
     assert text_of(answer) == PARIS
     assert answer.headers["x-hybrie-selected-mode"] == "cloud"
     assert answer.headers["x-hybrie-selected-backend"] == "openai"
@@ -20,7 +20,7 @@ def test_it_works(keyed: Tenant, upstream: Upstream) -> None:
     assert answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"] == 5
     ((path, headers, body),) = upstream.asked
     assert (path, headers["x-request-id"]) == ("/v1/chat/completions", "join-me")
-    assert (body["model"], body["max_completion_tokens"]) == ("fine", 9)
+    assert (body["model"], body["max_completion_tokens"], body["temperature"]) == ("fine", 9, 0)
     (event,) = keyed.events()
     assert (event["provider"], event["model"], event["mode"], event["status"]) == ("openai", "fine", "byok", "ok")
     assert (event["input_tokens"], event["output_tokens"], event["cached_tokens"]) == (31, 7, 5)

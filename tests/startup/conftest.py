@@ -56,36 +56,41 @@ class Served:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
+def start_server(home: Path, model: Path, **environment: str) -> Served:
+    """`manage.py serve` on a free port, with nothing of this process's own settings."""
+    port = environment.pop("LAB_PORT", None) or str(free_port())
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("LAB_") and name not in {"DATABASE_URL", "CELERY_BROKER_URL"}
+    }
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "serve"],
+        cwd=PROJECT_ROOT,
+        env={
+            **inherited,
+            "LAB_HOME": str(home),
+            "LAB_PORT": port,
+            "LAB_GRPC_PORT": str(free_port()),
+            "LAB_MODEL": str(model),
+            "LAB_SERVED_MODEL_NAME": "smollm2-135m-instruct",
+            **environment,
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Served(process, home, f"http://127.0.0.1:{port}")
+
+
 @pytest.fixture
 def serve(smollm_path: Path, tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Starts servers on the prepared model; kills what a test leaves."""
     started: list[Served] = []
 
     def start(home: Path | None = None, **environment: str) -> Served:
-        port = environment.pop("LAB_PORT", None) or str(free_port())
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("LAB_") and name not in {"DATABASE_URL", "CELERY_BROKER_URL"}
-        }
-        served_home = home or tmp_path / "home"
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve"],
-            cwd=PROJECT_ROOT,
-            env={
-                **inherited,
-                "LAB_HOME": str(served_home),
-                "LAB_PORT": port,
-                "LAB_MODEL": str(smollm_path),
-                "LAB_SERVED_MODEL_NAME": "smollm2-135m-instruct",
-                **environment,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(Served(process, served_home, f"http://127.0.0.1:{port}"))
+        started.append(start_server(home or tmp_path / "home", smollm_path, **environment))
         return started[-1]
 
     yield start

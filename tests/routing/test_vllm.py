@@ -1,0 +1,55 @@
+"""vLLM servers: the calls over real HTTP; `make test-vllm` runs the same against a vLLM server itself."""
+
+import pytest
+
+from inference.models import ComputeBackend
+from inference.servers import check
+from tests.routing.conftest import ask, text_of
+from tests.routing.upstream import KEY, Upstream
+from tests.serving import MODEL, Tenant
+from workspace.models import Adapter
+
+
+@pytest.fixture
+def vllm(tenant: Tenant, upstream: Upstream) -> Tenant:
+    body = {"name": "big", "http_url": upstream.url, "api_key": KEY, "adapter_folder": "/adapters"}
+    made = tenant.http.post("/v1/compute/backends", json=body)
+    assert (made.status_code, made.json()["kind"], made.json()["reachable"]) == (201, "vllm", True), made.text
+    return tenant
+
+
+def test_a_model_that_only_it_serves_is_served_there(vllm: Tenant) -> None:
+    answer = ask(vllm, "fine", top_k=3, ignore_eos=True, temperature=0)
+    assert text_of(answer) == "Paris is the capital."
+    assert answer.headers["x-hybrie-selected-backend"] == "big"
+    assert answer.headers["x-hybrie-selected-mode"] == "local"
+    (event,) = vllm.events()
+    assert (event["provider"], event["model"], event["mode"]) == ("vllm", "fine", "byoc")
+
+
+def test_adapters_are_models_there_by_a_shared_path(vllm: Tenant, upstream: Upstream, random_adapters: list) -> None:
+    vllm.register("mine", random_adapters[0]).raise_for_status()
+    vllm.load("mine", backends=["big"]).raise_for_status()
+    adapter = Adapter.objects.get(adapter_id="mine")
+    assert upstream.adapters == {adapter.engine_key: f"/adapters/{adapter.content_hash}"}
+    answer = ask(vllm, MODEL, x_hybrie_adapter_id="mine")
+    assert answer.headers["x-hybrie-selected-backend"] == "big"
+    assert upstream.asked[-1][2]["model"] == adapter.engine_key
+    vllm.http.post("/v1/adapters/mine/unload", json={"backends": ["big"]}).raise_for_status()
+    assert upstream.adapters == {}
+
+
+def test_after_a_restart_its_adapters_are_loaded_again(vllm: Tenant, upstream: Upstream, random_adapters: list) -> None:
+    vllm.register("mine", random_adapters[0]).raise_for_status()
+    vllm.load("mine", backends=["big"]).raise_for_status()
+    held = dict(upstream.adapters)
+    upstream.adapters.clear()  # as a restart does
+    check(ComputeBackend.objects.get(name="big"))
+    assert upstream.adapters == held
+
+
+def test_the_backends_are_listed_with_every_kind(vllm: Tenant) -> None:
+    (listed,) = vllm.http.get("/v1/compute/backends").json()["backends"]
+    assert (listed["name"], listed["has_api_key"], "fine" in listed["models"]) == ("big", True, True)
+    assert vllm.http.get("/v1/compute/peers").json() == {"peers": []}
+    assert KEY not in str(listed)
