@@ -3,13 +3,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint format bench clean
+.PHONY: run test test-vllm lint format bench protos clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python manage.py serve
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+test-vllm: $(VENV)/.installed-dev
+	@test -n "$(LAB_TEST_VLLM_URL)" || { echo "Set LAB_TEST_VLLM_URL to a vLLM server: see docs/backends.md"; exit 2; }
+	$(BIN)/python -m pytest tests/routing/test_real_vllm.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -23,6 +27,12 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
+
+protos: $(VENV)/.installed-dev
+	cd inference/rpc && ../../$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=generated \
+		--grpc_python_out=generated --pyi_out=generated protos/*.proto
+	sed -i.bak 's/^import \(hybrie_[a-z]*_pb2\)/from inference.rpc.generated import \1/' inference/rpc/generated/*_grpc.py
+	rm inference/rpc/generated/*.bak
 
 clean:
 	rm -rf $(VENV) var build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,9 @@
 """The gRPC server, on the event loop of the HTTP server."""
 
 import asyncio
+import os
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # read on import; children here are executed, not forked
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
