@@ -106,7 +106,7 @@ def tenant(new_tenant: Callable[[str], Tenant]) -> Tenant:
 def random_adapters(smollm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Six PEFT folders whose adapters change the answers, of different ranks and target modules."""
     from peft import LoraConfig, get_peft_model  # slow to import, and this plugin is loaded by every test run
-    from torch import manual_seed
+    from torch import float32, manual_seed
     from torch.nn.init import normal_
     from transformers import AutoModelForCausalLM
 
@@ -122,7 +122,7 @@ def random_adapters(smollm_path: Path, tmp_path_factory: pytest.TempPathFactory)
     paths = []
     for index, (rank, modules, strength) in enumerate(shapes):
         manual_seed(index)
-        model = AutoModelForCausalLM.from_pretrained(smollm_path)
+        model = AutoModelForCausalLM.from_pretrained(smollm_path, dtype=float32)
         config = LoraConfig(r=rank, lora_alpha=16, target_modules=modules, task_type="CAUSAL_LM")
         adapted = get_peft_model(model, config)
         for name, parameter in adapted.named_parameters():

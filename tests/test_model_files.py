@@ -94,7 +94,7 @@ def tokenizer(smollm_path: Path) -> PreTrainedTokenizerBase:
 
 class TestTheDefault:
     def test_it_answers(self, smollm_path: Path, tokenizer: PreTrainedTokenizerBase):
-        model = AutoModelForCausalLM.from_pretrained(smollm_path)
+        model = AutoModelForCausalLM.from_pretrained(smollm_path, dtype=torch.float32)
         question = [{"role": "user", "content": "What is the capital of France?"}]
         prompt = tokenizer.apply_chat_template(
             question, add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -103,9 +103,9 @@ class TestTheDefault:
         assert tokenizer.decode(answer) == "The capital of France is Paris.<|im_end|>"
         assert model.generation_config.eos_token_id == tokenizer.eos_token_id == 2
 
-    def test_its_weights_are_kept_exactly_and_once(self, smollm_path: Path):
+    def test_its_weights_are_kept_once_as_float16(self, smollm_path: Path):
         weights = load_file(smollm_path / "model.safetensors")
-        assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+        assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
         assert "lm_head.weight" not in weights
         assert "quantization_config" not in json.loads((smollm_path / "config.json").read_text())
 
@@ -164,6 +164,7 @@ class TestAGgufFile:
         model = AutoModelForCausalLM.from_pretrained(made.path)
         tokenizer = AutoTokenizer.from_pretrained(made.path)
         assert model.config.num_hidden_layers == 2
+        assert model.dtype == torch.float32  # as in the file, whose weights are not quantised
         assert tokenizer.tokenize("he\n\n12") == ["he", "ĊĊ", "1", "2"]
         assert tokenizer.model_max_length == 256
         assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "hi"

@@ -24,7 +24,7 @@ def tokenizer(smollm_path: Path) -> PreTrainedTokenizerBase:
 
 @pytest.fixture(scope="module")
 def model(smollm_path: Path) -> PeftModel:
-    return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(smollm_path), ADAPTER)
+    return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(smollm_path, dtype=torch.float32), ADAPTER)
 
 
 def answers(model: PeftModel, tokenizer: PreTrainedTokenizerBase, question: str, **options) -> list[list[int]]:

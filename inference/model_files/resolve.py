@@ -59,6 +59,6 @@ def converted(folder: Path, fill: Callable[..., None], console: Console) -> Path
         reason = getattr(error, "strerror", None) or error
         raise ModelUnavailable(
             f"The model could not be written to {folder.parent} ({reason}). LAB_HOME must be writable and "
-            "have room for the weights as float32: for the default model 1 GB while it is made, then 0.6 GB."
+            "have room for the weights: for the default model 0.5 GB while it is made, then 0.3 GB."
         ) from error
     return folder
