@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 
 import httpx
-from django.db.models import Case, IntegerField, Value, When
 
 from inference.backends.cloud import CloudBackend
 from inference.backends.compute import rows_of
@@ -66,23 +65,23 @@ def split(model: str) -> tuple[str | None, str]:
 
 
 def backend_of(workspace: Workspace, provider: str, param: str) -> CloudBackend:
-    credential = credentials(workspace).filter(provider=provider).first()
-    managed = None if credential else ManagedProvider.objects.filter(provider=provider).first()
-    if credential is None and managed is None:
+    if own := credentials(workspace, provider=provider):
+        return CloudBackend(own[0])
+    managed = ManagedProvider.objects.filter(provider=provider).first()
+    if managed is None:
         raise not_configured(provider, param)
-    return CloudBackend(credential or managed)  # type: ignore[arg-type]  # one of them is there
+    return CloudBackend(managed)
 
 
 def default(workspace: Workspace) -> CloudBackend | None:
-    credential = credentials(workspace).first() or ManagedProvider.objects.first()
-    return CloudBackend(credential) if credential else None
+    own: list[ProviderCredential | ManagedProvider] = [*credentials(workspace)]
+    return CloudBackend(found) if (found := next(iter(own), None) or ManagedProvider.objects.first()) else None
 
 
-def credentials(workspace: Workspace):  # type: ignore[no-untyped-def]  # a queryset with an annotation
+def credentials(workspace: Workspace, **labels: str) -> list[ProviderCredential]:
     """The workspace's keys, those of the best standing first, the oldest first among equals."""
-    ranks = [When(status=status, then=Value(rank)) for rank, status in enumerate(STANDING)]
-    rank = Case(*ranks, output_field=IntegerField())
-    return ProviderCredential.objects.filter(workspace=workspace).annotate(rank=rank).order_by("rank", "created_at")
+    found = ProviderCredential.objects.filter(workspace=workspace, **labels)
+    return sorted(found, key=lambda credential: (STANDING.index(credential.status), credential.created_at))
 
 
 def not_configured(provider: str, param: str) -> ApiError:

@@ -1,5 +1,6 @@
 """Where a chat request runs: the contract's routing headers, the model's name, and the adapter."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,9 +16,11 @@ from inference.providers import CloudTarget, cloud_target
 from inference.runtime import runtime
 from workspace.errors import ApiError, invalid
 from workspace.models import Adapter, AdapterState, Workspace
+from workspace.models.adapters import ADAPTER_ID
 
 EXECUTION_MODES = ("local", "cloud", "hybrid")
 NO_ADAPTER = "none"
+IS_ADAPTER_ID = re.compile(ADAPTER_ID).fullmatch
 
 
 @dataclass(frozen=True)
@@ -172,8 +175,9 @@ class Wanted:
             adapter = adapters.find(workspace, hints.adapter_id)
             is_base = is_base or Adapter.objects.filter(workspace=workspace, adapter_id=model).exists()
         else:
+            may_be_adapter = not is_base and IS_ADAPTER_ID(model)
             named = Adapter.objects.filter(workspace=workspace, adapter_id=model).with_expiry()
-            adapter = None if is_base else named.first()
+            adapter = named.first() if may_be_adapter else None
         if adapter is not None:
             adapters.refuse_expired(adapter)
         return cls(model, is_base or (adapter is not None and not hints.adapter_id), adapter)

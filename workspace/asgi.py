@@ -3,4 +3,8 @@ import os
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
-application = get_asgi_application()
+django_application = get_asgi_application()
+
+from inference.openai.asgi import BearerChat  # noqa: E402  # the apps are loaded by the line above
+
+application = BearerChat(django_application)

@@ -9,7 +9,8 @@ from inference.backends.chat_body import STANDARD, chat_body
 from inference.backends.compute import MAX_ANSWER_TOKENS
 from inference.backends.counting import count_chat
 from inference.backends.refusals import Upstream
-from inference.backends.upstream import Server, stream_chat
+from inference.backends.streams import Server
+from inference.backends.upstream import stream_chat
 from inference.models import ManagedProvider
 from workspace.encryption import SecretUnreadable
 from workspace.errors import ApiError

@@ -12,8 +12,9 @@ from inference.backends.base import Backend, ChatDelta, ChatRequest, ChatUsage, 
 from inference.backends.chat_body import OWN_SERVER, chat_body
 from inference.backends.counting import count_chat
 from inference.backends.refusals import Upstream, read_error, reason_of
+from inference.backends.streams import Server
 from inference.backends.transport import calls_to
-from inference.backends.upstream import Server, stream_chat
+from inference.backends.upstream import stream_chat
 from inference.models import ComputeBackend
 from workspace.encryption import SecretUnreadable
 from workspace.errors import ApiError

@@ -1,12 +1,11 @@
-"""HTTP to other servers: only to allowed addresses, no redirects, and never more in memory than a bound.
+"""Calls to other servers: only to allowed addresses, no redirects, and never more in memory than a bound.
 
 The address check is `workspace.outbound`'s, made for each connection and used for it, so that a second answer of the
 DNS cannot lead elsewhere.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx
 
@@ -15,42 +14,11 @@ from workspace.outbound import AddressRefused, AddressUnknown, destination
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 30.0
 CHECKED_FOR_S = 30.0
-MAX_LINE_BYTES = 1 << 20
-MAX_BODY_BYTES = 64 << 20
-MAX_CONNECTIONS = 512
+MAX_BODY_BYTES = 16 << 20
 
 
 class TooMuch(httpx.ReadError):
     """The server sends more than is kept in memory."""
-
-
-class Bound:
-    """Counts what one answer has sent: in all, and since its last line end."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self.line = 0
-
-    def take(self, block: bytes) -> bytes:
-        self.total += len(block)
-        last_end = block.rfind(b"\n")
-        self.line = self.line + len(block) if last_end < 0 else len(block) - last_end - 1
-        if self.line > MAX_LINE_BYTES or self.total > MAX_BODY_BYTES:
-            raise TooMuch("The answer is larger than this server takes.")
-        return block
-
-
-class BoundedAsyncStream(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self.stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        bound = Bound()
-        async for block in self.stream:
-            yield bound.take(block)
-
-    async def aclose(self) -> None:
-        await self.stream.aclose()
 
 
 class BoundedStream(httpx.SyncByteStream):
@@ -58,9 +26,12 @@ class BoundedStream(httpx.SyncByteStream):
         self.stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        bound = Bound()
+        total = 0
         for block in self.stream:
-            yield bound.take(block)
+            total += len(block)
+            if total > MAX_BODY_BYTES:
+                raise TooMuch("The answer is larger than this server takes.")
+            yield block
 
     def close(self) -> None:
         self.stream.close()
@@ -100,32 +71,6 @@ def addressed(request: httpx.Request, address: str) -> httpx.Request:
         stream=request.stream,
         extensions={**request.extensions, "sni_hostname": request.url.host},
     )
-
-
-class CheckedAsyncTransport(httpx.AsyncBaseTransport):
-    def __init__(self, base_url: str) -> None:
-        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=64)
-        self.inner = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
-        self.checked = CheckedAddresses(base_url)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not self.checked.are_fresh:
-            await asyncio.to_thread(self.checked.look_up)
-        addresses = self.checked.addresses
-        for address in addresses:
-            try:
-                response = await self.inner.handle_async_request(addressed(request, address))
-            except httpx.ConnectError:
-                if address == addresses[-1]:
-                    raise
-            else:
-                assert isinstance(response.stream, httpx.AsyncByteStream)
-                response.stream = BoundedAsyncStream(response.stream)
-                return response
-        raise httpx.ConnectError("The host has no address.")
-
-    async def aclose(self) -> None:
-        await self.inner.aclose()
 
 
 class CheckedTransport(httpx.BaseTransport):

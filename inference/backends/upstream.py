@@ -1,85 +1,29 @@
-"""Streaming a chat answer from a server that speaks the OpenAI API: peers, vLLM and cloud providers alike.
+"""Reading a chat answer from a server that speaks the OpenAI API: peers, vLLM and cloud providers alike.
 
-The `openai` library makes the request and reads refusals. The stream itself is read here, since no piece of it is
-taken on trust: each has its deadline and its checks, and an answer that ends early is an error.
+No piece of it is taken on trust: each has its deadline and its checks, and an answer that ends early is an error.
 """
 
 import asyncio
 import json
-import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+import aiohttp
 import httpx
-import openai
+from aiohttp.http_exceptions import HttpProcessingError
 from django.conf import settings
-from openai import AsyncOpenAI
 
 from inference.backends.base import ChatDelta, ChatUsage, Prepared
 from inference.backends.chunks import Chunk, Garbage, UpstreamSaidError, read_chunk
 from inference.backends.counting import count_text
-from inference.backends.refusals import SAID_LENGTH, Upstream
-from inference.backends.transport import CONNECT_TIMEOUT_S, CheckedAsyncTransport
+from inference.backends.refusals import SAID_LENGTH, Refused, Upstream
+from inference.backends.streams import Server, connections
 
-MAX_CLIENTS = 256
-DATA = "data:"
-DONE = "[DONE]"
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where to send requests, and what to say there.
-
-    Attributes:
-        base_url: ends in /v1 or the provider's like.
-        secret: None sends none.
-        headers: on every request, besides `Authorization: Bearer`.
-    """
-
-    upstream: Upstream
-    base_url: str
-    secret: str | None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def key(self) -> tuple[str, str | None, tuple[tuple[str, str], ...]]:
-        return self.base_url, self.secret, tuple(sorted(self.headers.items()))
-
-
-class Clients:
-    """One client, with its pool of connections, for each server and event loop; the least recently used go first."""
-
-    def __init__(self) -> None:
-        self.of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, AsyncOpenAI]] = (
-            weakref.WeakKeyDictionary()
-        )
-
-    def get(self, server: Server) -> AsyncOpenAI:
-        clients = self.of_loop.setdefault(asyncio.get_running_loop(), {})
-        client = clients.pop(server.key, None) or self.make(server)
-        clients[server.key] = client
-        while len(clients) > MAX_CLIENTS:
-            del clients[next(iter(clients))]
-        return client
-
-    def make(self, server: Server) -> AsyncOpenAI:
-        http = httpx.AsyncClient(
-            transport=CheckedAsyncTransport(server.base_url),
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),  # the stream has deadlines of its own
-            follow_redirects=False,
-        )
-        return AsyncOpenAI(
-            api_key=server.secret or "none",
-            base_url=server.base_url,
-            default_headers=dict(server.headers) if server.secret else {"Authorization": openai.omit},  # type: ignore[dict-item]
-            http_client=http,  # type: ignore[arg-type]  # the library takes either httpx
-            max_retries=0,
-        )
-
-
-clients = Clients()
+DATA = b"data:"
+DONE = b"[DONE]"
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+T = TypeVar("T")
 
 
 async def stream_chat(
@@ -99,24 +43,11 @@ async def stream_chat(
     answer = Answer(server.upstream, prepared, usage)
     async with AsyncExitStack() as stack:
         stack.callback(answer.count)
-        response = await answer.within(settings.LAB_FIRST_TOKEN_TIMEOUT_S, opened(stack, server, body, headers))
+        opening = stack.enter_async_context(connections.post(server, {**body, **STREAMED}, headers))
+        response = await answer.within(settings.LAB_FIRST_TOKEN_TIMEOUT_S, opening)
         answer.begin()
-        lines = response.iter_lines()
-        async for delta in answer.pieces(lines):
+        async for delta in answer.pieces(aiter(response.content)):
             yield delta
-
-
-async def opened(stack: AsyncExitStack, server: Server, body: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
-    fields = dict(body)
-    request = clients.get(server).chat.completions.with_streaming_response.create(
-        model=fields.pop("model"),
-        messages=fields.pop("messages"),
-        stream=True,
-        stream_options={"include_usage": True},
-        extra_headers=dict(headers),
-        extra_body=fields,
-    )
-    return await stack.enter_async_context(request)
 
 
 class Answer:
@@ -131,7 +62,7 @@ class Answer:
         self.finished: set[int] = set()
         self.reported = False
 
-    async def within(self, seconds: float, awaitable: Any) -> Any:
+    async def within(self, seconds: float, awaitable: Awaitable[T]) -> T:
         """
         Raises:
             ApiError: as `Upstream.refusal` has it.
@@ -139,14 +70,16 @@ class Answer:
         try:
             async with asyncio.timeout(seconds):
                 return await awaitable
-        except (openai.OpenAIError, httpx.HTTPError, TimeoutError) as error:
-            raise await self.upstream.refusal(error, self.usage.admitted) from error
+        except (Refused, aiohttp.ClientError, httpx.ConnectError, OSError) as error:  # a timeout is an OSError
+            raise self.upstream.refusal(error, self.usage.admitted) from error
+        except (ValueError, HttpProcessingError) as error:
+            raise self.upstream.broken("sent what is no answer in HTTP, or a line without end") from error
 
     def begin(self) -> None:
         """The server has taken the request: from here on it is accounted for."""
         self.usage.update(self.prepared.input_tokens, 0, 0)
 
-    async def pieces(self, lines: AsyncIterator[str]) -> AsyncGenerator[ChatDelta]:
+    async def pieces(self, lines: AsyncIterator[bytes]) -> AsyncGenerator[ChatDelta]:
         now = asyncio.get_running_loop().time
         deadline = now() + settings.LAB_FIRST_TOKEN_TIMEOUT_S
         while (line := await self.within(deadline - now(), anext(lines, None))) is not None:
@@ -166,13 +99,13 @@ class Answer:
         if len(self.finished) < self.prepared.request.n:
             raise self.upstream.broken("ended its answer early")
 
-    def read(self, data: str) -> Chunk:
+    def read(self, data: bytes) -> Chunk:
         try:
             return read_chunk(json.loads(data), self.prepared.request.n)
-        except (ValueError, RecursionError, Garbage) as error:
-            raise self.upstream.broken("sent what is not a chat answer") from error
         except UpstreamSaidError as error:
             raise self.upstream.broken(f"failed while it answered: {str(error)[:SAID_LENGTH]}") from error
+        except (ValueError, RecursionError, Garbage) as error:
+            raise self.upstream.broken("sent what is not a chat answer") from error
 
     def note(self, delta: ChatDelta) -> None:
         self.texts[delta.index] += delta.text

@@ -170,7 +170,8 @@ async def test_images_are_not_made_here(connect: Any) -> None:
 async def test_a_deadline_and_a_cancelled_call_end_the_request_and_bill_what_was_made(connect: Any, node: Node) -> None:
     client = await connect(x_request_id="cut-short")
     stub = client._llm_stub
-    opened = await stub.Prefill(hybrie_llm_pb2.PrefillRequest(model_id=MODEL, input_ids=[1, 2, 3]))
+    prompt = [504, 1465, 282, 4649, 314]
+    opened = await stub.Prefill(hybrie_llm_pb2.PrefillRequest(model_id=MODEL, input_ids=prompt, sampling=greedy()))
     stream = stub.StreamGenerate(hybrie_llm_pb2.GenerateRequest(session_id=opened.session_id, max_new_tokens=2000))
     async for chunk in stream:
         assert chunk.text
@@ -179,7 +180,7 @@ async def test_a_deadline_and_a_cancelled_call_end_the_request_and_bill_what_was
     await asyncio.to_thread(until, lambda: len(node.events("cut-short")) == 1)
     assert node.events("cut-short")[0]["status"] == "client_disconnected"
     late = stub.StreamGenerate(
-        hybrie_llm_pb2.GenerateRequest(session_id=opened.session_id, max_new_tokens=2000), timeout=1.5
+        hybrie_llm_pb2.GenerateRequest(session_id=opened.session_id, max_new_tokens=2000), timeout=0.5
     )
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         [chunk async for chunk in late]

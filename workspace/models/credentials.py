@@ -60,7 +60,7 @@ class Secret(models.Model):
         random = secret.removeprefix(cls.kind)
         presented = digest(secret)
         found = None
-        for row in cls._default_manager.filter(prefix=random[:PREFIX_LENGTH]):
+        for row in cls._default_manager.select_related("workspace").filter(prefix=random[:PREFIX_LENGTH]):
             if hmac.compare_digest(row.hash, presented):
                 found = row
         return found
