@@ -112,13 +112,24 @@ class Completion:
                 following = None if self.usage.admitted else following_of(self.route, error)
                 if following is None:
                     raise
-            await asyncio.to_thread(self.retake, following)
+            await self.change_to(following)
 
-    def retake(self, route: Route) -> None:
+    async def change_to(self, route: Route) -> None:
+        """Admit the request anew. A client that goes away meanwhile leaves nothing reserved."""
+
+        def take() -> None:
+            try:
+                self.take(route)
+            finally:
+                connection.close()
+
+        taking = asyncio.ensure_future(asyncio.to_thread(take))
         try:
-            self.take(route)
-        finally:
-            connection.close()
+            await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            await taking
+            await asyncio.to_thread(self.metered.cancel)
+            raise
 
     async def attempt(self) -> AsyncGenerator[ChatDelta]:
         """The pieces of the route's backend, and the event or, if it did not take the request, none."""

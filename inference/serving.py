@@ -76,17 +76,22 @@ class Server:
             raise Refusal(f"another server runs on LAB_HOME {settings.HOME.root}; stop it first.") from None
 
     def listen(self) -> socket.socket:
-        host, port = settings.LAB_HOST, settings.LAB_PORT
+        self.bind(settings.LAB_GRPC_PORT, "LAB_GRPC_PORT").close()  # gRPC binds it itself, later
+        listener = self.stack.enter_context(self.bind(settings.LAB_PORT, "LAB_PORT"))
+        listener.listen(2048)
+        return listener
+
+    def bind(self, port: int, setting: str) -> socket.socket:
+        host = settings.LAB_HOST
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            listener = self.stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener = socket.socket(family, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
         except OSError as error:
             raise Refusal(
-                f"cannot listen on {host}:{port} ({error.strerror}); set LAB_HOST or LAB_PORT to a free address."
+                f"cannot listen on {host}:{port} ({error.strerror}); set LAB_HOST or {setting} to a free address."
             ) from None
-        listener.listen(2048)
         return listener
 
     def prepare_database(self) -> None:
@@ -163,10 +168,7 @@ class Server:
         try:
             rpc = RpcServer(settings.LAB_HOST, settings.LAB_GRPC_PORT)
         except OSError:
-            self.fault = (
-                f"cannot listen on {settings.LAB_HOST}:{settings.LAB_GRPC_PORT} for gRPC; "
-                "set LAB_GRPC_PORT to a free port."
-            )
+            self.fault = f"cannot listen on {settings.LAB_HOST}:{settings.LAB_GRPC_PORT} for gRPC; set LAB_GRPC_PORT."
             return
         await rpc.start()
         try:

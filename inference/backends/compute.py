@@ -2,11 +2,12 @@
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
 import httpx
+from django.db import connection
 
 from inference.backends.base import Backend, ChatDelta, ChatRequest, ChatUsage, Prepared
 from inference.backends.chat_body import OWN_SERVER, chat_body
@@ -67,10 +68,17 @@ class ComputeServer(Backend):
                     yield delta
         except ApiError as error:
             if error.status in (502, 503, 504):
-                await asyncio.to_thread(self.row.note_failure, error.message)
+                await asyncio.to_thread(self.tell, self.row.note_failure, error.message)
             raise
         if self.row.failures:
-            await asyncio.to_thread(self.row.note_success)
+            await asyncio.to_thread(self.tell, self.row.note_success)
+
+    def tell(self, note: Callable[..., None], *said: str) -> None:
+        """Tell the circuit breaker from a request's thread, which keeps no database connection."""
+        try:
+            note(*said)
+        finally:
+            connection.close()
 
     def health(self) -> dict[str, Any]:
         return {"healthy": self.row.reachable, "last_error": self.row.last_error or None}

@@ -1,12 +1,14 @@
 """Where requests may run besides the engine of this node: compute peers and vLLM servers."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
 from workspace.encryption import decrypt, encrypt
@@ -17,6 +19,7 @@ BACKEND_NAME = r"[A-Za-z0-9._-]{1,100}"
 FAILURES_TO_OPEN = 3
 FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(seconds=60)
+HEALTH = ("reachable", "failures", "open_until", "checked_at", "last_error", "served_models")
 
 
 class ComputeBackend(models.Model):
@@ -80,27 +83,32 @@ class ComputeBackend(models.Model):
 
     def note_success(self, served_models: list[str] | None = None) -> None:
         """Close the circuit; `served_models` is what it has just listed."""
-        self.reachable, self.failures, self.open_until, self.last_error = True, 0, None, ""
-        self.checked_at = timezone.now()
-        if served_models is not None:
-            self.served_models = served_models
-        self.save_health()
+        with self.health_locked():
+            self.reachable, self.failures, self.open_until, self.last_error = True, 0, None, ""
+            if served_models is not None:
+                self.served_models = served_models
 
     def note_failure(self, error: str) -> None:
         """Count a failure; enough of them in a row open the circuit."""
-        self.failures += 1
-        self.checked_at = timezone.now()
-        self.last_error = error[:500]
-        if self.failures >= FAILURES_TO_OPEN:
-            self.reachable = False
-            self.open_until = self.checked_at + min(
-                FIRST_PAUSE * 2 ** min(self.failures - FAILURES_TO_OPEN, 8), LONGEST_PAUSE
-            )
-        self.save_health()
+        with self.health_locked():
+            self.failures += 1
+            self.last_error = error[:500]
+            if self.failures >= FAILURES_TO_OPEN:
+                self.reachable = False
+                doublings = min(self.failures - FAILURES_TO_OPEN, 8)
+                self.open_until = timezone.now() + min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
 
-    def save_health(self) -> None:
-        fields = ("reachable", "failures", "open_until", "checked_at", "last_error", "served_models")
-        ComputeBackend.objects.filter(pk=self.pk).update(**{name: getattr(self, name) for name in fields})
+    @contextmanager
+    def health_locked(self) -> Iterator[None]:
+        """Change what is known of its health, from what others have written of it meanwhile."""
+        with transaction.atomic():
+            row = ComputeBackend.objects.select_for_update().filter(pk=self.pk).first()
+            if row is not None:  # it may have been removed
+                for name in HEALTH:
+                    setattr(self, name, getattr(row, name))
+            self.checked_at = timezone.now()
+            yield
+            ComputeBackend.objects.filter(pk=self.pk).update(**{name: getattr(self, name) for name in HEALTH})
 
     def to_dict(self) -> dict[str, Any]:
         """The contract's peer record, and what there is to say of its health. The key is never shown."""

@@ -130,6 +130,7 @@ def test_a_taken_port_is_said_in_one_line(serve: Serve) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         assert port in refusal(serve(LAB_PORT=port))
+        assert "LAB_GRPC_PORT" in refusal(serve(LAB_GRPC_PORT=port))
 
 
 def test_an_unwritable_home_is_said_in_one_line(serve: Serve, tmp_path: Path) -> None:
