@@ -31,19 +31,15 @@ class Decoder:
         for index, layer in enumerate(weights.layers):
             x = x + self.attention(x, index, layer, step, turns[spec.rope_of_layer[index]])
             x = x + self.feed_forward(x, index, layer, step)
-        last = self.norm(x.index_select(0, step.sampled), weights.final_norm)
+        last = weights.final_norm(x.index_select(0, step.sampled))
         logits = weights.lm_head(last).float()
         if spec.logit_softcap:
             logits = torch.tanh(logits / spec.logit_softcap) * spec.logit_softcap
         return logits
 
-    def norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        """RMSNorm (arXiv 1910.07467)."""
-        return F.rms_norm(x, weight.shape, weight, self.spec.norm_eps)
-
     def attention(self, x: Tensor, index: int, layer: LayerWeights, step: Step, turn: tuple[Tensor, Tensor]) -> Tensor:
         spec = self.spec
-        x = self.norm(x, layer.input_norm)
+        x = layer.input_norm(x)
         qkv = layer.qkv(x)
         step.plan.apply(x, qkv, index, "qkv")
         heads = qkv.view(-1, spec.heads + 2 * spec.kv_heads, spec.head_dim)
@@ -59,7 +55,7 @@ class Decoder:
         answer = self.attend(heads[:, : spec.heads], index, step)
         out = layer.o(answer)
         step.plan.apply(answer, out, index, "o")
-        return out if layer.post_attention_norm is None else self.norm(out, layer.post_attention_norm)
+        return out if layer.post_attention_norm is None else layer.post_attention_norm(out)
 
     def attend(self, queries: Tensor, index: int, step: Step) -> Tensor:
         """queries [T, heads, head_dim] -> [T, heads * head_dim]."""
@@ -97,14 +93,14 @@ class Decoder:
         )
 
     def feed_forward(self, x: Tensor, index: int, layer: LayerWeights, step: Step) -> Tensor:
-        x = self.norm(x, layer.feed_forward_norm)
+        x = layer.feed_forward_norm(x)
         gate_up = layer.gate_up(x)
         step.plan.apply(x, gate_up, index, "gate_up")
         gate, up = gate_up.chunk(2, dim=1)
         gated = (F.silu(gate) if self.spec.activation == "silu" else F.gelu(gate, approximate="tanh")) * up
         out = layer.down(gated)
         step.plan.apply(gated, out, index, "down")
-        return out if layer.post_feed_forward_norm is None else self.norm(out, layer.post_feed_forward_norm)
+        return out if layer.post_feed_forward_norm is None else layer.post_feed_forward_norm(out)
 
 
 def rotation(rope: Rope, positions: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:

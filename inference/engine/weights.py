@@ -15,6 +15,7 @@ from torch import Tensor
 from inference.engine.errors import ModelUnsupported
 from inference.engine.families import DecoderSpec
 from inference.engine.linear import Linear, linear
+from inference.engine.norm import Norm, rms_norm
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -28,11 +29,11 @@ class LayerWeights:
     o: Linear
     gate_up: Linear
     down: Linear
-    input_norm: Tensor
-    feed_forward_norm: Tensor
+    input_norm: Norm
+    feed_forward_norm: Norm
     qk_norm: Tensor | None
-    post_attention_norm: Tensor | None
-    post_feed_forward_norm: Tensor | None
+    post_attention_norm: Norm | None
+    post_feed_forward_norm: Norm | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class ModelWeights:
 
     embedding: Tensor
     lm_head: Linear
-    final_norm: Tensor
+    final_norm: Norm
     layers: tuple[LayerWeights, ...]
 
 
@@ -67,8 +68,11 @@ class Checkpoint:
             raise ModelUnsupported(f"the checkpoint has no tensor {name}.")
         return tensor
 
-    def norm(self, name: str, offset: float) -> Tensor:
-        return self.take(name) + offset if offset else self.take(name)
+    def norm_weight(self, name: str, spec: DecoderSpec) -> Tensor:
+        return self.take(name) + spec.norm_offset if spec.norm_offset else self.take(name)
+
+    def norm(self, name: str, spec: DecoderSpec) -> Norm:
+        return rms_norm(self.norm_weight(name, spec), spec.norm_eps)
 
 
 def shards(folder: Path) -> Iterator[Path]:
@@ -96,7 +100,7 @@ def load_weights(folder: Path, spec: DecoderSpec, dtype: torch.dtype, device: to
                 return ModelWeights(
                     embedding=embedding,
                     lm_head=lm_head.result(),
-                    final_norm=checkpoint.norm("model.norm.weight", spec.norm_offset),
+                    final_norm=checkpoint.norm("model.norm.weight", spec),
                     layers=tuple(layers),
                 )
     except (OSError, SafetensorError, ValueError) as error:
@@ -112,8 +116,8 @@ def load_layer(checkpoint: Checkpoint, spec: DecoderSpec, index: int) -> LayerWe
         present = [bias for bias in biases if bias is not None]
         return linear(torch.cat(weights), torch.cat(present) if len(present) == len(modules) else None)
 
-    def norm(name: str) -> Tensor:
-        return checkpoint.norm(f"{prefix}.{name}.weight", spec.norm_offset)
+    def norm(name: str) -> Norm:
+        return checkpoint.norm(f"{prefix}.{name}.weight", spec)
 
     sandwich = spec.sandwich_norms
     return LayerWeights(
@@ -123,12 +127,13 @@ def load_layer(checkpoint: Checkpoint, spec: DecoderSpec, index: int) -> LayerWe
         down=stacked("mlp.down_proj"),
         input_norm=norm("input_layernorm"),
         feed_forward_norm=norm("pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"),
-        qk_norm=qk_norm(spec, norm("self_attn.q_norm"), norm("self_attn.k_norm")) if spec.qk_norm else None,
+        qk_norm=qk_norm(checkpoint, spec, f"{prefix}.self_attn") if spec.qk_norm else None,
         post_attention_norm=norm("post_attention_layernorm") if sandwich else None,
         post_feed_forward_norm=norm("post_feedforward_layernorm") if sandwich else None,
     )
 
 
-def qk_norm(spec: DecoderSpec, q: Tensor, k: Tensor) -> Tensor:
+def qk_norm(checkpoint: Checkpoint, spec: DecoderSpec, prefix: str) -> Tensor:
     """The weights of both norms laid over the query and key heads: [heads + kv_heads, head_dim]."""
+    q, k = (checkpoint.norm_weight(f"{prefix}.{name}.weight", spec) for name in ("q_norm", "k_norm"))
     return torch.cat([q.expand(spec.heads, -1), k.expand(spec.kv_heads, -1)])
