@@ -20,7 +20,7 @@ import psutil
 from workspace.home import PROJECT_ROOT
 
 MODEL = "bench"
-QUESTION = "Write a long story about a lighthouse keeper and the sea, with as many details as you can think of."
+QUESTION = "Tell a long story about a lighthouse."
 
 
 @dataclass
@@ -82,7 +82,7 @@ class BenchServer:
 def body(new_tokens: int) -> dict:
     return {
         "model": MODEL,
-        "messages": [{"role": "user", "content": f"{random.random()} {QUESTION}"}],  # no two find each other cached
+        "messages": [{"role": "user", "content": f"{random.randrange(100, 1000)} {QUESTION}"}],
         "max_tokens": new_tokens,
         "ignore_eos": True,
         "temperature": 0,
