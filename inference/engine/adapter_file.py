@@ -155,7 +155,7 @@ def pack(group: Group, modules: Mapping[Place, Factors], spec: DecoderSpec, rank
 
 
 def refuse_nonfinite(a: Tensor, b: Tensor, names: str) -> None:
-    """Refuse NaN and infinity. Either shows in the sum, which is quick; a sum may also overflow, so it is only a hint."""
+    """Refuse NaN and infinity. Either shows in the sum, which is quick; as sums may overflow, it is only a hint."""
     for factor, tensor in (("lora_A", a), ("lora_B", b)):
         if not tensor.sum().isfinite() and not tensor.isfinite().all():
             raise AdapterIncompatible(WEIGHTS, f"{factor} of {names} holds NaN or infinite numbers.")
