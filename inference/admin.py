@@ -5,9 +5,11 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 
+from inference.backends import LOCAL_BACKEND
 from inference.models import ComputeBackend, EntryNode, ManagedProvider
 from workspace.audited_admin import AuditedAdmin
 from workspace.outbound import AddressRefused, AddressUnknown, destination
+from workspace.providers import PROVIDERS
 
 
 def check_address(url: str) -> str:
@@ -29,6 +31,12 @@ class ComputeBackendForm(forms.ModelForm):
     class Meta:
         model = ComputeBackend
         fields = ("workspace", "kind", "name", "http_url", "grpc_peer", "realtime_peer_url", "adapter_folder")
+
+    def clean_name(self) -> str:
+        name = self.cleaned_data["name"]
+        if name == LOCAL_BACKEND.name or name in PROVIDERS:
+            raise forms.ValidationError("This is the name of a place that is always there; choose another.")
+        return name
 
     def clean_http_url(self) -> str:
         return check_address(self.cleaned_data["http_url"])
