@@ -11,6 +11,8 @@ STANDARD = (
     *("logprobs", "top_logprobs"),
 )
 OWN_SERVER = (*STANDARD, "top_k", "min_tokens", "repetition_penalty", "ignore_eos")
+# What turns a parameter off is what a server that does not know it does anyway
+OFF = {"top_k": (-1, 0), "min_tokens": (0,), "repetition_penalty": (1.0,), "ignore_eos": ()}
 
 
 def chat_body(request: ChatRequest, served: Collection[str]) -> dict[str, Any]:
@@ -20,8 +22,8 @@ def chat_body(request: ChatRequest, served: Collection[str]) -> dict[str, Any]:
         ApiError: 400 for a parameter that the server does not take.
     """
     asked = {name: value for name, value in vars(request.params).items() if is_asked(value)}
-    for name in asked:
-        if name not in served:
+    for name in sorted(set(asked) - set(served)):
+        if asked.pop(name) not in OFF[name]:
             raise invalid(name, f"{name} is not served by the chosen backend; leave it out.", "unsupported_parameter")
     body = {"model": request.model, "messages": list(request.messages), **asked}
     if "stop" in body:
