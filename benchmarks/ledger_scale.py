@@ -207,9 +207,9 @@ def main() -> None:
             there = size
             with connection.cursor() as cursor:
                 cursor.execute("VACUUM ANALYZE")
-                cursor.execute("SELECT count(*) FROM billing_usagerollup")
+                cursor.execute("SELECT count(*) FROM billing_dailyusage")
                 rollups = cursor.fetchone()[0]
-            print(f"{size:,} events, {rollups:,} rollups (filled in {time.perf_counter() - begun:.0f} s)")
+            print(f"{size:,} events, {rollups:,} daily rollups (filled in {time.perf_counter() - begun:.0f} s)")
             print(f"  ingest                 {rate:,.0f} events/s over {measured:,} events")
             questions.ask_all(options.times)
             sys.stdout.flush()

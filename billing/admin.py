@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from billing.models import LimitWarning, RateCard, UsageEvent, UsageRollup, WorkspaceLimit
+from billing.models import DailyUsage, HourlyUsage, LimitWarning, RateCard, UsageEvent, WorkspaceLimit
 from billing.models.sinks import OutboxEntry, Sink
 from billing.models.snapshots import Reconciliation, StoredSnapshot
 from workspace.models import User
@@ -46,25 +46,24 @@ class UsageEventAdmin(ReadOnlyAdmin):
     ordering = ("-ts", "-id")
 
 
-@admin.register(UsageRollup)
-class UsageRollupAdmin(ReadOnlyAdmin):
-    list_display = (
-        "hour",
-        "workspace",
-        "provider",
-        "model",
-        "mode",
-        "adapter_id",
-        "requests",
-        "input_tokens",
-        "output_tokens",
-        "cost_gbp",
-        "unmetered",
-    )
+class RollupAdmin(ReadOnlyAdmin):
+    measures = ("requests", "input_tokens", "output_tokens", "cost_gbp", "unmetered")
+    labels = ("workspace", "provider", "model", "mode", "adapter_id")
     list_filter = ("mode", ("workspace", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("workspace",)
     search_fields = ("=model", "=adapter_id", "=provider")
+
+
+@admin.register(HourlyUsage)
+class HourlyUsageAdmin(RollupAdmin):
+    list_display = ("hour", *RollupAdmin.labels, *RollupAdmin.measures)
     ordering = ("-hour", "-id")
+
+
+@admin.register(DailyUsage)
+class DailyUsageAdmin(RollupAdmin):
+    list_display = ("day", *RollupAdmin.labels, *RollupAdmin.measures)
+    ordering = ("-day", "-id")
 
 
 @admin.register(RateCard)

@@ -9,31 +9,33 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from billing.models import Reconciliation, StoredSnapshot
+from billing.models import DailyUsage, HourlyUsage, Reconciliation, StoredSnapshot
 from billing.periods import Period
 from billing.snapshots import digest
 from billing.totals import Totals, snapshot
 
 Difference = dict[str, Any]
 NAMED_EVENTS = 20
-LABELS = ("workspace_id", "hour", "provider", "model", "mode", "modality", "adapter_id")
+LABELS = ("provider", "model", "mode", "modality", "adapter_id")
 MEASURES = tuple(Totals.__dataclass_fields__)
+ROLLUPS = {HourlyUsage: ("hour", "date_trunc('hour', ts, 'UTC')"), DailyUsage: ("day", "(ts AT TIME ZONE 'UTC')::date")}
 
-ROLLUPS = """
+COMPARED = """
 WITH ledger AS (
-    SELECT workspace_id, date_trunc('hour', ts, 'UTC') AS hour, provider, model, mode, modality,
+    SELECT workspace_id, {of_event} AS {span}, provider, model, mode, modality,
         coalesce(adapter_id, '') AS adapter_id, count(*) FILTER (WHERE corrects IS NULL) AS requests,
         sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,
         sum(cached_tokens)::bigint AS cached_tokens, coalesce(sum(cost_gbp), 0) AS cost_gbp,
         count(*) FILTER (WHERE corrects IS NULL AND cost_gbp IS NULL) AS unmetered
     FROM billing_usageevent WHERE ts >= %(start)s AND ts < %(end)s GROUP BY 1, 2, 3, 4, 5, 6, 7
 ), rollup AS (
-    SELECT * FROM billing_usagerollup WHERE hour >= %(start)s AND hour < %(end)s
+    SELECT * FROM {table}
+    WHERE {span} >= %(start)s AND {span} < %(end)s  -- a day is its midnight in the connection's zone, which is UTC
 )
-SELECT workspace_id, hour, provider, model, mode, modality, adapter_id,
+SELECT workspace_id, {span}, provider, model, mode, modality, adapter_id,
     l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.cost_gbp, l.unmetered,
     r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.cost_gbp, r.unmetered
-FROM ledger l FULL JOIN rollup r USING (workspace_id, hour, provider, model, mode, modality, adapter_id)
+FROM ledger l FULL JOIN rollup r USING (workspace_id, {span}, provider, model, mode, modality, adapter_id)
 WHERE (l.requests, l.input_tokens, l.output_tokens, l.cached_tokens, l.cost_gbp, l.unmetered)
     IS DISTINCT FROM (r.requests, r.input_tokens, r.output_tokens, r.cached_tokens, r.cost_gbp, r.unmetered)
 ORDER BY 1, 2, 3, 4, 5, 6, 7
@@ -74,22 +76,24 @@ def count_events(period: Period) -> int:
 
 
 def rollup_differences(period: Period) -> list[Difference]:
-    """One statement, so one moment of the database: a running server does not disturb it."""
-    with connection.cursor() as cursor:
-        cursor.execute(ROLLUPS, vars(period))
-        rows = cursor.fetchall()
+    """One statement for each rollup, so one moment of the database: a running server does not disturb it."""
     found = []
-    for row in rows:
-        labels, values = row[: len(LABELS)], row[len(LABELS) :]
-        ledger, rollup = values[: len(MEASURES)], values[len(MEASURES) :]
-        found.append(
-            {
-                "kind": "rollup",
-                "where": dict(zip(LABELS, labels, strict=True)),
-                "ledger": measured(ledger),
-                "rollup": measured(rollup),
-            }
-        )
+    for rollup, (span, of_event) in ROLLUPS.items():
+        table = rollup._meta.db_table
+        with connection.cursor() as cursor:
+            cursor.execute(COMPARED.format(table=table, span=span, of_event=of_event), vars(period))
+            rows = cursor.fetchall()
+        labels = ("workspace_id", span, *LABELS)
+        for row in rows:
+            where, values = row[: len(labels)], row[len(labels) :]
+            found.append(
+                {
+                    "kind": rollup._meta.model_name,
+                    "where": dict(zip(labels, where, strict=True)),
+                    "ledger": measured(values[: len(MEASURES)]),
+                    "rollup": measured(values[len(MEASURES) :]),
+                }
+            )
     return found
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import simplejson
 from django.db import connection, transaction
 
-from billing.models import StoredSnapshot, UsageRollup
+from billing.models import DailyUsage, StoredSnapshot
 from billing.partitions import month_start
 from billing.periods import Period
 from billing.totals import snapshot
@@ -64,7 +64,7 @@ def store_ended_months(now: datetime | None = None) -> list[StoredSnapshot]:
     if now < this_month + GRACE:
         return []
     period = Period.month_of(this_month - timedelta(days=1))
-    used = UsageRollup.objects.filter(hour__gte=period.start, hour__lt=period.end).values("workspace")
+    used = DailyUsage.objects.filter(day__gte=period.start.date(), day__lt=period.end.date()).values("workspace")
     stored = StoredSnapshot.objects.filter(month=period.start.date()).values("workspace")
     missing = Workspace.objects.filter(pk__in=used).exclude(pk__in=stored)
     return [store_snapshot(workspace, period) for workspace in missing]

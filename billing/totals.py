@@ -1,4 +1,4 @@
-"""Sums over the hourly rollups: the summary, and the month-to-date snapshot with its adapter coverage."""
+"""Sums over the daily rollups: the summary, and the month-to-date snapshot with its adapter coverage."""
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
@@ -17,7 +17,7 @@ LABELS = {
     "provider": "provider",
     "model": "model",
     "modality": "modality",
-    "day": "to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    "day": "to_char(day, 'YYYY-MM-DD')",
     "adapter": "nullif(adapter_id, '')",
     "mode": "mode",
 }
@@ -73,9 +73,9 @@ def totalled(workspace: Workspace, period: Period, *labels: str) -> tuple[Totals
     sets = ", ".join(f"({label})" for label in labels)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT GROUPING({names}), {names}, {SUMS} FROM (SELECT {columns}, {MEASURES} FROM billing_usagerollup"
-            f" WHERE workspace_id = %s AND hour >= %s AND hour < %s) r GROUP BY GROUPING SETS ((), {sets})",
-            [workspace.pk, period.start, period.end],
+            f"SELECT GROUPING({names}), {names}, {SUMS} FROM (SELECT {columns}, {MEASURES} FROM billing_dailyusage"
+            f" WHERE workspace_id = %s AND day >= %s AND day < %s) r GROUP BY GROUPING SETS ((), {sets})",
+            [workspace.pk, period.start.date(), period.end.date()],
         )
         rows = cursor.fetchall()
     everything = (1 << len(labels)) - 1

@@ -1,20 +1,19 @@
 """Sums over the rollups that the pages show: filtered and cut off in the database, whatever the number of adapters."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db.models import F, QuerySet, Sum
-from django.db.models.functions import TruncDate
 
-from billing.models import UsageRollup
+from billing.models import DailyUsage
 from billing.periods import Period
 from billing.totals import Totals
 from workspace.models import Workspace
 
 LABELS = {
-    "day": TruncDate("hour", tzinfo=UTC),
+    "day": F("day"),
     "mode": F("mode"),
     "model": F("model"),
     "adapter": F("adapter_id"),
@@ -24,12 +23,14 @@ SUMS = {f"sum_{measure}": Sum(measure) for measure in Totals.__dataclass_fields_
 MODES = {"mi": "managed", "byok": "own key", "byoc": "own compute"}
 
 
-def rollups(workspace: Workspace, period: Period, **equal: str) -> QuerySet[UsageRollup]:
+def rollups(workspace: Workspace, period: Period, **equal: str) -> QuerySet[DailyUsage]:
     """The workspace's rollups of the period, of which these labels have these values."""
-    return UsageRollup.objects.filter(workspace=workspace, hour__gte=period.start, hour__lt=period.end, **equal)
+    return DailyUsage.objects.filter(
+        workspace=workspace, day__gte=period.start.date(), day__lt=period.end.date(), **equal
+    )
 
 
-def total(found: QuerySet[UsageRollup]) -> Totals:
+def total(found: QuerySet[DailyUsage]) -> Totals:
     return totals_of(found.order_by().aggregate(**SUMS))
 
 
@@ -38,7 +39,7 @@ def totals_of(sums: Mapping[str, Any]) -> Totals:
     return Totals(**measured)
 
 
-def by(found: QuerySet[UsageRollup], *labels: str, most: int | None = None) -> list[dict[str, Any]]:
+def by(found: QuerySet[DailyUsage], *labels: str, most: int | None = None) -> list[dict[str, Any]]:
     """One dict for each combination of labels, with its `totals`: the most requests first."""
     rows: Any = found.order_by().values(**{f"by_{label}": LABELS[label] for label in labels}).annotate(**SUMS)
     ordered = rows.order_by("-sum_requests", *(f"by_{label}" for label in labels))
@@ -54,9 +55,7 @@ def days_of(period: Period, now: datetime) -> list[date]:
     return [period.start.date() + timedelta(days=day) for day in range((last - period.start).days + 1)]
 
 
-def daily_chart(
-    found: QuerySet[UsageRollup], period: Period, now: datetime, label: str, measure: str
-) -> dict[str, Any]:
+def daily_chart(found: QuerySet[DailyUsage], period: Period, now: datetime, label: str, measure: str) -> dict[str, Any]:
     """The chart's JSON: one bar for each day up to today, stacked by the label's values.
 
     Args:

@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from billing.credit import Credit
 from billing.dashboard.breakdown import by, daily_chart, days_of, rollups, total
 from billing.models import UsageEvent, WorkspaceLimit
-from billing.models.rollups import UsageRollup
+from billing.models.rollups import DailyUsage
 from billing.periods import Period
 from billing.totals import Totals, percentage
 from workspace.identity import Principal
@@ -59,7 +59,7 @@ def shares(rows: list[dict[str, Any]], totals: Totals) -> list[dict[str, Any]]:
     return [{**row, "share": percentage(row["totals"].requests, totals.requests)} for row in rows]
 
 
-def coverage(found: QuerySet[UsageRollup], totals: Totals, month: Period, now: datetime) -> dict[str, Any]:
+def coverage(found: QuerySet[DailyUsage], totals: Totals, month: Period, now: datetime) -> dict[str, Any]:
     """The share of requests and tokens served through adapters, and its trend over the days with traffic."""
     through = total(found.exclude(adapter_id=""))
     all_of = {row["day"]: row["totals"].requests for row in by(found, "day")}
@@ -92,7 +92,7 @@ def budget(workspace: Workspace, now: datetime) -> dict[str, Any] | None:
     return {"limit": credit.limit, "spent": spent, "used": 100.0 if used is None else used, "renews": credit.end}
 
 
-def guide(workspace: Workspace, totals: Totals, found: QuerySet[UsageRollup]) -> dict[str, Any] | None:
+def guide(workspace: Workspace, totals: Totals, found: QuerySet[DailyUsage]) -> dict[str, Any] | None:
     """The first visit's steps with what is done of them; None once a request went through an adapter."""
     if (
         found.exclude(adapter_id="").exists()

@@ -29,28 +29,36 @@ CREATE TRIGGER storedsnapshot_immutable BEFORE UPDATE OR DELETE ON billing_store
     FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
 """
 
-ROLL_UP = """
-CREATE FUNCTION billing_roll_up() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO billing_usagerollup AS r (
-        workspace_id, hour, provider, model, mode, modality, adapter_id,
+SPANS = {
+    "billing_hourlyusage": ("hour", "date_trunc('hour', ts, 'UTC')"),
+    "billing_dailyusage": ("day", "(ts AT TIME ZONE 'UTC')::date"),
+}
+
+ADD_TO_ROLLUP = """
+    INSERT INTO {table} AS r (
+        workspace_id, {span}, provider, model, mode, modality, adapter_id,
         requests, input_tokens, output_tokens, cached_tokens, cost_gbp, unmetered
     )
     SELECT
-        workspace_id, date_trunc('hour', ts, 'UTC') AS hour, provider, model, mode, modality,
-        coalesce(adapter_id, '') AS adapter,
+        workspace_id, {of_event} AS span, provider, model, mode, modality, coalesce(adapter_id, '') AS adapter,
         count(*) FILTER (WHERE corrects IS NULL), sum(input_tokens), sum(output_tokens), sum(cached_tokens),
         coalesce(sum(cost_gbp), 0), count(*) FILTER (WHERE corrects IS NULL AND cost_gbp IS NULL)
     FROM new_events
-    GROUP BY workspace_id, hour, provider, model, mode, modality, adapter
-    ORDER BY workspace_id, hour, provider, model, mode, modality, adapter  -- one order of locks: no deadlocks
-    ON CONFLICT (workspace_id, hour, provider, model, mode, modality, adapter_id) DO UPDATE SET
+    GROUP BY workspace_id, span, provider, model, mode, modality, adapter
+    ORDER BY workspace_id, span, provider, model, mode, modality, adapter  -- one order of locks: no deadlocks
+    ON CONFLICT (workspace_id, {span}, provider, model, mode, modality, adapter_id) DO UPDATE SET
         requests = r.requests + excluded.requests,
         input_tokens = r.input_tokens + excluded.input_tokens,
         output_tokens = r.output_tokens + excluded.output_tokens,
         cached_tokens = r.cached_tokens + excluded.cached_tokens,
         cost_gbp = r.cost_gbp + excluded.cost_gbp,
         unmetered = r.unmetered + excluded.unmetered;
+"""
+
+ROLL_UP = f"""
+CREATE FUNCTION billing_roll_up() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+{"".join(ADD_TO_ROLLUP.format(table=table, span=span, of_event=of) for table, (span, of) in SPANS.items())}
     RETURN NULL;
 END $$;
 CREATE TRIGGER usageevent_roll_up AFTER INSERT ON billing_usageevent

@@ -49,7 +49,8 @@ class UsageEvent(models.Model):
     """What one request used and cost. Written once; a correction is a new event that names the old one.
 
     The first migration partitions the table by month of `ts` (its primary key is then (id, ts)) and gives it
-    two triggers: one refuses UPDATE and DELETE, the other keeps `UsageRollup` in step within the transaction.
+    two triggers: one refuses UPDATE and DELETE, the other keeps `HourlyUsage` and `DailyUsage` in step
+    within the transaction.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)

@@ -2,18 +2,19 @@ from django.db import models
 
 from workspace.models import Workspace
 
+LABELS = ("provider", "model", "mode", "modality", "adapter_id")
 
-class UsageRollup(models.Model):
-    """The events of one hour that share these labels, summed.
 
-    Never written by Python: a trigger on the ledger adds each inserted event to its row, in the transaction
+class Rollup(models.Model):
+    """The events of one span of time that share these labels, summed.
+
+    Never written by Python: a trigger on the ledger adds each inserted event to its rows, in the transaction
     of the insert.
     """
 
     workspace = models.ForeignKey(
-        Workspace, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="usage_rollups"
+        Workspace, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="+"
     )
-    hour = models.DateTimeField()
     provider = models.CharField(max_length=100)
     model = models.CharField(max_length=300)
     mode = models.CharField(max_length=8)
@@ -27,13 +28,32 @@ class UsageRollup(models.Model):
     unmetered = models.BigIntegerField(help_text="Requests to which no rate card applied.")
 
     class Meta:
+        abstract = True
+
+
+class HourlyUsage(Rollup):
+    """The finest sums: what happened within a day, and where the ledger and its sums part, if they do."""
+
+    hour = models.DateTimeField()
+
+    class Meta:
         ordering = ("-hour", "id")
-        constraints = (
-            models.UniqueConstraint(
-                fields=("workspace", "hour", "provider", "model", "mode", "modality", "adapter_id"),
-                name="usagerollup_unique",
-            ),
-        )
+        verbose_name_plural = "hourly usage"
+        constraints = (models.UniqueConstraint(fields=("workspace", "hour", *LABELS), name="hourlyusage_unique"),)
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H:00} {self.model}: {self.requests}"
+
+
+class DailyUsage(Rollup):
+    """Days in UTC: what every window, month and snapshot is summed from."""
+
+    day = models.DateField()
+
+    class Meta:
+        ordering = ("-day", "id")
+        verbose_name_plural = "daily usage"
+        constraints = (models.UniqueConstraint(fields=("workspace", "day", *LABELS), name="dailyusage_unique"),)
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}: {self.requests}"

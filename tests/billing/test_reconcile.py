@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from billing.models import RateCard, Spend, UsageRollup
+from billing.models import DailyUsage, HourlyUsage, RateCard, Spend
 from billing.periods import Period
 from billing.reconcile import reconcile
 from billing.snapshots import store_snapshot
@@ -39,18 +39,25 @@ def test_it_works(recorded: None, workspace: Workspace) -> None:
 
 
 def test_a_rollup_that_differs_is_named_to_the_last_digit(recorded: None) -> None:
-    rollup = UsageRollup.objects.get(hour=utc(2028, 2, 2))
-    UsageRollup.objects.filter(pk=rollup.pk).update(cost_gbp=rollup.cost_gbp + Decimal("0.000000000001"))
+    rollup = HourlyUsage.objects.get(hour=utc(2028, 2, 2))
+    HourlyUsage.objects.filter(pk=rollup.pk).update(cost_gbp=rollup.cost_gbp + Decimal("0.000000000001"))
     (difference,) = reconcile(FEBRUARY).differences
-    assert difference["kind"] == "rollup"
+    assert difference["kind"] == "hourlyusage"
     assert difference["where"]["adapter_id"] == "a"
     costs = [Decimal(difference[side]["cost_gbp"]) for side in ("ledger", "rollup")]
     assert costs[1] - costs[0] == Decimal("0.000000000001")
 
 
+def test_days_are_compared_as_hours_are(recorded: None) -> None:
+    DailyUsage.objects.filter(day="2028-02-29").update(requests=2)
+    (difference,) = reconcile(FEBRUARY).differences
+    assert difference["kind"] == "dailyusage"
+    assert [difference[side]["requests"] for side in ("ledger", "rollup")] == [1, 2]
+
+
 def test_rollups_of_nothing_and_nothing_of_a_rollup(recorded: None, workspace: Workspace) -> None:
-    UsageRollup.objects.filter(hour=utc(2028, 2, 1)).delete()
-    UsageRollup.objects.filter(hour=utc(2028, 2, 29)).update(model="ghost")
+    HourlyUsage.objects.filter(hour=utc(2028, 2, 1)).delete()
+    HourlyUsage.objects.filter(hour=utc(2028, 2, 29)).update(model="ghost")
     found = reconcile(FEBRUARY).differences
     assert [(row["ledger"] is None, row["rollup"] is None) for row in found] == [
         (False, True),

@@ -7,7 +7,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 
 from billing.ledger import record_event
-from billing.models import UsageEvent, UsageRollup
+from billing.models import DailyUsage, HourlyUsage, UsageEvent
 from billing.usage import Usage
 from tests.billing.conftest import Record, utc
 from workspace.models import Workspace
@@ -33,7 +33,7 @@ def test_recording_an_event_again_changes_nothing(workspace: Workspace) -> None:
     )
     assert record_event(usage) == record_event(usage) == record_event(replace(usage, output_tokens=9))
     assert UsageEvent.objects.get().output_tokens == 2
-    assert UsageRollup.objects.get().output_tokens == 2
+    assert HourlyUsage.objects.get().output_tokens == DailyUsage.objects.get().output_tokens == 2
 
 
 def test_an_event_cannot_be_updated(record: Record) -> None:
