@@ -2,7 +2,8 @@
 
     python -m benchmarks.soak --seconds 600
 
-What each adapter answers alone is asked first; under load every finished answer must be that one again.
+Each adapter makes the model say a name of its own. What it answers alone is asked first; under load every finished
+answer must be that one again.
 """
 
 import argparse
@@ -18,12 +19,12 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from benchmarks.peers import make_adapters
+from benchmarks.named_adapters import train_named_adapters
 from benchmarks.server import MODEL, routing, serving
 from inference.model_files import resolve_model
 from workspace.home import LabHome
 
-ADAPTERS, SLOTS, CLIENTS, NEW_TOKENS = 6, 4, 8, 10
+SLOTS, CLIENTS, NEW_TOKENS = 4, 8, 10
 QUESTION = "Say a few words about yourself."
 MOVED = {409}  # the adapter was unloaded or evicted meanwhile
 
@@ -127,6 +128,8 @@ async def soak(server, names: list[str], seconds: float, console: Console) -> No
     async with server.client() as http:
         soaking = Soak(http, MODEL, names)
         await soaking.run(seconds, CLIENTS, watch)
+    if nameless := [name for name in names if name not in (soaking.alone[name] or "")]:
+        raise SystemExit(f"These adapters do not say their names: {', '.join(nameless)}.")
     settled = [size for elapsed, size in sizes if elapsed > min(60, seconds / 2)]
     console.print(dict(soaking.outcomes))
     console.print(f"resident after the first minute: {settled[0]:.0f} MB, at the end {settled[-1]:.0f} MB")
@@ -142,7 +145,7 @@ def main() -> None:
     console = Console(width=120)
     model = resolve_model(None, LabHome.from_environment().root, console).path
     with tempfile.TemporaryDirectory() as folder:
-        adapters = make_adapters(model, Path(folder), ADAPTERS, strength=0.08)
+        adapters = train_named_adapters(model, Path(folder), QUESTION)
         with serving(model, Path(folder) / "home", SLOTS) as server:
             asyncio.run(server.register(adapters))
             asyncio.run(soak(server, [path.name for path in adapters], seconds, console))
