@@ -26,7 +26,7 @@ class EngineConfig:
         max_model_len: most tokens of prompt and answer together; None: as many as the model was made for.
         kv_tokens: tokens that the KV cache holds for all running requests together; None: from free memory.
         prefix_cache_tokens: tokens whose keys and values are kept for requests that begin the same; None: an
-            eighth of `kv_tokens`, at most 8192.
+            eighth of `kv_tokens`, at most 4096.
         prefill_chunk: most prompt tokens in one step; fewer while answers stream, see `prefill_pace`.
     """
 

@@ -14,7 +14,7 @@ SHARE_OF_MEMORY = 0.25  # other programs live there too
 SHARE_OF_GPU = 0.8  # the rest is for activations
 SMALLEST_CONTEXT = 128
 PREFIX_SHARE = 8  # one token is kept for each so many that may run
-MOST_PREFIX_TOKENS = 8192
+MOST_PREFIX_TOKENS = 4096
 
 
 @dataclass(frozen=True)

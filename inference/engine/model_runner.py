@@ -12,6 +12,7 @@ from inference.engine.errors import ModelUnsupported
 from inference.engine.families import describe
 from inference.engine.kv_cache import KVCache
 from inference.engine.lora import LoraSlots
+from inference.engine.memory import release_freed
 from inference.engine.step import StepBuilder, StepRow
 from inference.engine.weights import load_weights
 
@@ -54,6 +55,7 @@ class ModelRunner:
             raise ModelUnsupported(f"config.json cannot be read: {str(error).splitlines()[0]}") from error
         spec = describe(config)
         decoder = Decoder(spec, load_weights(path, spec, dtype, device), max_len)
+        release_freed()
         kv = KVCache(spec, dtype, device, kv_tokens, max_len)
         return cls(decoder, kv, LoraSlots(spec, dtype, device, max_slots, max_rank))
 
