@@ -97,40 +97,75 @@ def usual(gaps: Sequence[float]) -> float:
     return statistics.median(gaps)
 
 
-@contextmanager
-def serving(model: Path, home: Path, slots: int) -> Iterator[BenchServer]:
-    """The server as a process of its own, as users run it."""
-    port, grpc_port = free_port(), free_port()
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in {"DATABASE_URL", "CELERY_BROKER_URL", "LAB_EMBEDDED"}
-    }
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "serve"],
-        cwd=PROJECT_ROOT,
-        env=environment
-        | {
+class Node:
+    """A `manage.py serve` on a home of its own, which can be killed and started again."""
+
+    model = MODEL
+
+    def __init__(self, model: Path, home: Path, slots: int = 16) -> None:
+        self.home = home
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in {"DATABASE_URL", "CELERY_BROKER_URL", "LAB_EMBEDDED"}
+        }
+        self.environment = inherited | {
             "LAB_HOME": str(home),
             "LAB_PORT": str(port),
-            "LAB_GRPC_PORT": str(grpc_port),
+            "LAB_GRPC_PORT": str(free_port()),
             "LAB_MODEL": str(model),
             "LAB_SERVED_MODEL_NAME": MODEL,
             "LAB_MAX_ACTIVE_LORAS": str(slots),
-        },
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not is_up(url):
-            if process.poll() is not None:
+        }
+
+    def __enter__(self) -> "Node":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    @property
+    def key(self) -> str:
+        return json.loads((self.home / "bootstrap.json").read_text())["api_key"]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def start(self) -> None:
+        """Returns once it takes requests."""
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve"],
+            cwd=PROJECT_ROOT,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not is_up(self.url):
+            if self.process.poll() is not None:
                 raise SystemExit("The server did not start.")
             time.sleep(0.2)
-        key = json.loads((home / "bootstrap.json").read_text())["api_key"]
-        yield BenchServer(url, key, process)
-    finally:
-        process.terminate()
-        process.wait()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def manage(self, *arguments: str) -> str:
+        """What a management command on this home prints."""
+        command = [sys.executable, "manage.py", *arguments]
+        done = subprocess.run(command, cwd=PROJECT_ROOT, env=self.environment, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+
+@contextmanager
+def serving(model: Path, home: Path, slots: int) -> Iterator[BenchServer]:
+    """The server as a process of its own, as users run it."""
+    with Node(model, home, slots) as node:
+        yield BenchServer(node.url, node.key, node.process)
 
 
 def free_port() -> int:
