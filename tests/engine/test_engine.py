@@ -166,7 +166,8 @@ def test_one_tenants_queue_does_not_keep_anothers_request_waiting(start: Start) 
     def put_heavy(output: Output) -> None:
         if not steps and output.usage.completion_tokens == 15:
             steps.append(engine.stats().steps)
-            engine.submit(new_request(random_prompt(0, 20), tenant="light", max_tokens=5), put_light)
+            # So short that it fits into one step's share of prompts, however slow the machine seems
+            engine.submit(new_request(random_prompt(0, 10), tenant="light", max_tokens=5), put_light)
 
     for seed in range(200):
         engine.submit(new_request(random_prompt(seed, 20), tenant="heavy", max_tokens=30), put_heavy)
