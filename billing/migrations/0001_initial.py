@@ -275,6 +275,7 @@ class Migration(migrations.Migration):
             model_name='storedsnapshot',
             constraint=models.UniqueConstraint(fields=('workspace', 'month', 'revision'), name='storedsnapshot_unique'),
         ),
+        migrations.RunSQL(LEDGER_SQL, reverse_sql=migrations.RunSQL.noop),
         migrations.AddIndex(
             model_name='usageevent',
             index=models.Index(fields=['workspace', '-ts', '-id'], name='usageevent_page'),
@@ -307,5 +308,4 @@ class Migration(migrations.Migration):
             model_name='usageevent',
             constraint=models.CheckConstraint(condition=models.Q(('corrects__isnull', False), models.Q(('cached_tokens__gte', 0), ('cached_tokens__lte', models.F('input_tokens')), ('input_tokens__gte', 0), ('output_tokens__gte', 0)), _connector='OR'), name='usageevent_counts_sane'),
         ),
-        migrations.RunSQL(LEDGER_SQL, reverse_sql=migrations.RunSQL.noop),
     ]

@@ -1,7 +1,7 @@
-"""What Postgres does for the ledger beyond what models can say. The first migration runs it last.
+"""What Postgres does for the ledger beyond what models can say.
 
-Partitioning: Django's table is made again as one partitioned by month; the indexes follow, since a migration
-creates them at its very end.
+Partitioning: Django's table is made again as one partitioned by month, without indexes. So the first migration runs
+this before it adds the ledger's indexes: those of the table before would be dropped with it.
 """
 
 PARTITION_BY_MONTH = """
