@@ -168,7 +168,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["workspace.permissions.HasWorkspace"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "workspace.openapi.operations.OperationSchema",
+    "COERCE_DECIMAL_TO_STRING": False,  # amounts of money are JSON numbers with every digit
     "EXCEPTION_HANDLER": "workspace.error_handler.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
@@ -177,6 +178,18 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Serve LoRA adapters from a running base model and meter every token.",
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "EventStatusEnum": "billing.models.Status",
+        "CredentialStatusEnum": "workspace.models.ProviderCredential.Status",
+        "SecretStatusEnum": ["active", "revoked", "expired"],
+        "ReconciliationStatusEnum": ["reconciled", "differs"],
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "inference.openapi.paths.describe_plain_views",
+        "workspace.openapi.links.link_created",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],

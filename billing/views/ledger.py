@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.decorators import api_view, renderer_classes
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
@@ -20,6 +20,7 @@ from billing.periods import Period
 from billing.reconcile import reconcile
 from billing.renderers import ExactJSONRenderer
 from billing.views.access import principal_of, require_operator
+from workspace.openapi.refusals import refusals
 
 RECONCILIATIONS_SHOWN = 50
 
@@ -47,7 +48,14 @@ def export(request: Request) -> StreamingHttpResponse:
     operation_id="usage_event_correct",
     tags=["usage"],
     request=serializers.CorrectionSerializer,
-    responses={201: serializers.UsageEventSerializer, 204: None},
+    responses={201: serializers.UsageEventSerializer, 204: None, **refusals("operator_required")},
+    examples=[
+        OpenApiExample(
+            "recount",
+            value={"output_tokens": 12, "reason": "The provider's invoice counts 12."},
+            request_only=True,
+        )
+    ],
 )
 @api_view(["POST"])
 @renderer_classes([ExactJSONRenderer])
@@ -76,7 +84,7 @@ def snapshots(request: Request) -> Response:
     methods=["GET"],
     operation_id="reconciliations",
     tags=["billing"],
-    responses=serializers.ReconciliationsSerializer,
+    responses={200: serializers.ReconciliationsSerializer, **refusals("operator_required")},
 )
 @extend_schema(
     methods=["POST"],
@@ -84,7 +92,7 @@ def snapshots(request: Request) -> Response:
     tags=["billing"],
     parameters=[OpenApiParameter("month", description="YYYY-MM, in UTC; default this month.")],
     request=None,
-    responses={201: serializers.ReconciliationSerializer},
+    responses={201: serializers.ReconciliationSerializer, **refusals("operator_required")},
 )
 @api_view(["GET", "POST"])
 @renderer_classes([ExactJSONRenderer])
@@ -98,7 +106,11 @@ def reconciliations(request: Request) -> Response:
     return Response(reconcile(Period.month_of(moment)).to_dict(), status=201)
 
 
-@extend_schema(operation_id="sinks", tags=["billing"], responses=serializers.SinksSerializer)
+@extend_schema(
+    operation_id="sinks",
+    tags=["billing"],
+    responses={200: serializers.SinksSerializer, **refusals("operator_required")},
+)
 @api_view(["GET"])
 @renderer_classes([ExactJSONRenderer])
 def sinks(request: Request) -> Response:

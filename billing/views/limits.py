@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.decorators import api_view, renderer_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +16,7 @@ from billing.renderers import ExactJSONRenderer
 from billing.serializers import LimitsSerializer, WorkspaceLimitSerializer
 from billing.views.access import principal_of, require_operator
 from workspace.models import ApiKey, Role, Workspace
+from workspace.openapi.refusals import refusals
 from workspace.permissions import require
 
 OPERATORS_OWN = ("requests_per_minute", "tokens_per_minute")
@@ -28,7 +29,8 @@ WARNINGS_SHOWN = 50
     operation_id="limits_change",
     tags=["billing"],
     request=WorkspaceLimitSerializer,
-    responses=LimitsSerializer,
+    responses={200: LimitsSerializer, **refusals("role_insufficient", "operator_required")},
+    examples=[OpenApiExample("budget", value={"monthly_budget_pence": 100000}, request_only=True)],
 )
 @api_view(["GET", "PATCH"])
 @renderer_classes([ExactJSONRenderer])

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.models import Q
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.decorators import api_view, renderer_classes
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
@@ -14,6 +14,7 @@ from billing.renderers import ExactJSONRenderer
 from billing.serializers import RateCardEndSerializer, RateCardSerializer, RateCardsSerializer
 from billing.views.access import principal_of, require_operator
 from workspace.errors import ApiError, invalid
+from workspace.openapi.refusals import refusals
 
 
 def visible_cards(request: Request) -> Any:
@@ -30,7 +31,20 @@ def visible_cards(request: Request) -> Any:
     operation_id="rate_card_create",
     tags=["billing"],
     request=RateCardSerializer,
-    responses={201: RateCardSerializer},
+    responses={201: RateCardSerializer, **refusals("operator_required")},
+    examples=[
+        OpenApiExample(
+            "own compute",
+            value={
+                "mode": "byoc",
+                "input_rate": 0.10,
+                "output_rate": 0.40,
+                "effective_from": "2027-01-01T00:00:00Z",
+                "note": "From the new year on.",
+            },
+            request_only=True,
+        )
+    ],
 )
 @api_view(["GET", "POST"])
 @renderer_classes([ExactJSONRenderer])
@@ -51,9 +65,15 @@ def rate_cards(request: Request) -> Response:
     operation_id="rate_card_end",
     tags=["billing"],
     request=RateCardEndSerializer,
-    responses=RateCardSerializer,
+    responses={200: RateCardSerializer, **refusals("operator_required")},
+    examples=[OpenApiExample("end", value={"effective_until": "2028-01-01T00:00:00Z"}, request_only=True)],
 )
-@extend_schema(methods=["DELETE"], operation_id="rate_card_delete", tags=["billing"], responses={204: None})
+@extend_schema(
+    methods=["DELETE"],
+    operation_id="rate_card_delete",
+    tags=["billing"],
+    responses={204: None, **refusals("operator_required", "rate_card_in_effect")},
+)
 @api_view(["GET", "PATCH", "DELETE"])
 @renderer_classes([ExactJSONRenderer])
 def rate_card(request: Request, card_id: str) -> Response:

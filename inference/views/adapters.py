@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +20,7 @@ from inference.views import shapes
 from workspace.adapter_files import CONFIG, WEIGHTS
 from workspace.errors import ApiError, invalid
 from workspace.models import Adapter, AdapterState, Workspace
+from workspace.openapi.refusals import refusals
 from workspace.permissions import principal_of
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -36,7 +37,21 @@ class Adapters(APIView):
     @extend_schema(
         summary="Register an adapter from a folder, from the hub, or by upload",
         request={"application/json": shapes.RegisterFromPlace, "multipart/form-data": shapes.RegisterUpload},
-        responses={201: shapes.AdapterRecord},
+        responses={
+            201: shapes.AdapterRecord,
+            **refusals(
+                *("adapter_path_forbidden", "content_not_found", "adapter_exists", "adapter_too_large"),
+                *("adapter_incompatible", "checksum_mismatch", "hub_not_found", "hub_unavailable"),
+            ),
+        },
+        examples=[
+            OpenApiExample(
+                "folder",
+                value={"id": "my-adapter", "adapter_path": "examples/refund_policy/adapter", "pinned": False},
+                request_only=True,
+                media_type="application/json",
+            )
+        ],
     )
     def post(self, request: Request) -> Response:
         is_upload = request.content_type.startswith("multipart/")
@@ -63,14 +78,14 @@ class AdaptersStatus(APIView):
 
 
 class OneAdapter(APIView):
-    @extend_schema(summary="Get an adapter", responses=shapes.AdapterRecord)
+    @extend_schema(summary="Get an adapter", responses={200: shapes.AdapterRecord, **refusals("adapter_not_found")})
     def get(self, request: Request, adapter_id: str) -> Response:
         return answer(principal_of(request).workspace, adapter_id)
 
     @extend_schema(
         summary="Delete an adapter",
         parameters=[OpenApiParameter("force", bool, description="Unload it first if it is loaded.")],
-        responses={204: None},
+        responses={204: None, **refusals("adapter_not_found", "adapter_loaded")},
     )
     def delete(self, request: Request, adapter_id: str) -> Response:
         force = request.query_params.get("force", "false").lower()
@@ -81,7 +96,18 @@ class OneAdapter(APIView):
 
 
 class LoadAdapter(APIView):
-    @extend_schema(summary="Load an adapter", request=shapes.LoadBody, responses=shapes.AdapterRecord)
+    @extend_schema(
+        summary="Load an adapter",
+        request=shapes.LoadBody,
+        responses={
+            200: shapes.AdapterRecord,
+            **refusals(
+                *("adapter_not_found", "backend_not_found", "no_free_slot", "adapter_expired"),
+                *("adapter_incompatible", "upstream_refused_key", "engine_not_ready", "peer_unreachable"),
+            ),
+        },
+        examples=[OpenApiExample("pinned", value={"pin": True}, request_only=True)],
+    )
     def post(self, request: Request, adapter_id: str) -> Response:
         body = checked(shapes.LoadBody(data=optional_object(request)))
         adapter = adapters.find(principal_of(request).workspace, adapter_id)
@@ -90,7 +116,15 @@ class LoadAdapter(APIView):
 
 
 class UnloadAdapter(APIView):
-    @extend_schema(summary="Unload an adapter", request=shapes.UnloadBody, responses=shapes.AdapterRecord)
+    @extend_schema(
+        summary="Unload an adapter",
+        request=shapes.UnloadBody,
+        responses={
+            200: shapes.AdapterRecord,
+            **refusals("adapter_not_found", "backend_not_found", "unload_timeout", "peer_unreachable"),
+        },
+        examples=[OpenApiExample("here", value={"backends": ["local"]}, request_only=True)],
+    )
     def post(self, request: Request, adapter_id: str) -> Response:
         body = checked(shapes.UnloadBody(data=optional_object(request)))
         adapters.unload(adapters.find(principal_of(request).workspace, adapter_id), body.get("backends"))

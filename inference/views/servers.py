@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,9 +16,11 @@ from inference.views import server_shapes as shapes
 from workspace.audit import audit
 from workspace.errors import ApiError
 from workspace.models import ApiKey
+from workspace.openapi.refusals import refusals
 from workspace.permissions import ChangedByAdmins, principal_of
 
 PEER, VLLM = ComputeBackend.Kind.PEER, ComputeBackend.Kind.VLLM
+REGISTRATION_CODES = ("address_refused", "backend_exists", "upstream_refused_key", "peer_unreachable")
 
 
 class Peers(APIView):
@@ -31,7 +33,14 @@ class Peers(APIView):
         summary="Register a compute peer: another node of this project",
         tags=["compute"],
         request=shapes.NewPeer,
-        responses={201: shapes.ServerRecord},
+        responses={201: shapes.ServerRecord, **refusals(*REGISTRATION_CODES)},
+        examples=[
+            OpenApiExample(
+                "later",
+                value={"name": "gpu-2", "http_url": "http://127.0.0.1:18080", "probe": False},
+                request_only=True,
+            )
+        ],
     )
     def post(self, request: Request) -> Response:
         return registered(request, PEER, shapes.NewPeer.read(request.data))
@@ -47,7 +56,14 @@ class Backends(APIView):
         summary="Register a vLLM server",
         tags=["compute"],
         request=shapes.NewVllm,
-        responses={201: shapes.ServerRecord},
+        responses={201: shapes.ServerRecord, **refusals(*REGISTRATION_CODES)},
+        examples=[
+            OpenApiExample(
+                "later",
+                value={"name": "vllm-1", "http_url": "http://127.0.0.1:18000", "probe": False},
+                request_only=True,
+            )
+        ],
     )
     def post(self, request: Request) -> Response:
         return registered(request, VLLM, shapes.NewVllm.read(request.data))
@@ -84,7 +100,8 @@ class EntryNodes(APIView):
         summary="Make a key for a node that registers this one as its peer",
         tags=["compute"],
         request=shapes.NewEntryNode,
-        responses={201: shapes.MadeEntryNode},
+        responses={201: shapes.MadeEntryNode, **refusals("role_insufficient", "entry_node_exists")},
+        examples=[OpenApiExample("entry", value={"name": "entry-1"}, request_only=True)],
     )
     def post(self, request: Request) -> Response:
         """What is asked with this key by a peer is billed there; its events here cost nothing."""

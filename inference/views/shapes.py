@@ -22,7 +22,7 @@ class AdapterIdField(serializers.RegexField):
 
 class RegisterFields(StrictSerializer):
     id = AdapterIdField()
-    name = serializers.CharField(max_length=200, required=False, default="")
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
     version = serializers.CharField(max_length=64, required=False, default="1")
     checksum_sha256 = serializers.RegexField(
         r"^[0-9a-fA-F]{64}\Z",

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
@@ -18,6 +18,7 @@ from workspace.api.requests import flag
 from workspace.audit import audit
 from workspace.errors import ApiError, invalid
 from workspace.models import ApiKey
+from workspace.openapi.refusals import refusals
 from workspace.permissions import ChangedByAdmins, principal_of
 from workspace.strict import StrictSerializer
 
@@ -98,7 +99,25 @@ class ApiKeys(APIView):
             keys = keys.filter(revoked_at=None)
         return Response({"api_keys": [key.to_dict() for key in keys]})
 
-    @extend_schema(summary="Create an API key", tags=["keys"], request=NewKey, responses={201: CreatedKey})
+    @extend_schema(
+        summary="Create an API key",
+        tags=["keys"],
+        request=NewKey,
+        responses={201: CreatedKey, **refusals("role_insufficient")},
+        examples=[
+            OpenApiExample(
+                "limited",
+                value={
+                    "name": "application",
+                    "env": "prod",
+                    "expires_in_days": 90,
+                    "credit_limit_pence": 5000,
+                    "credit_limit_reset_period": "monthly",
+                },
+                request_only=True,
+            )
+        ],
+    )
     def post(self, request: Request) -> Response:
         principal = principal_of(request)
         fields = NewKey.read(request.data)
@@ -113,7 +132,13 @@ class ApiKeys(APIView):
 class OneApiKey(APIView):
     permission_classes = (ChangedByAdmins,)
 
-    @extend_schema(summary="Change an API key", tags=["keys"], request=KeyChange, responses=KeyRecord)
+    @extend_schema(
+        summary="Change an API key",
+        tags=["keys"],
+        request=KeyChange,
+        responses={200: KeyRecord, **refusals("role_insufficient", "api_key_revoked")},
+        examples=[OpenApiExample("renamed", value={"name": "application, renamed"}, request_only=True)],
+    )
     def patch(self, request: Request, key_id: UUID) -> Response:
         """Only the fields that are given change."""
         principal = principal_of(request)
@@ -129,7 +154,9 @@ class OneApiKey(APIView):
             audit(request, principal, "api_key.update", key, fields=sorted(fields))
         return Response(key.to_dict())
 
-    @extend_schema(summary="Revoke an API key", tags=["keys"], responses=KeyRecord)
+    @extend_schema(
+        summary="Revoke an API key", tags=["keys"], responses={200: KeyRecord, **refusals("role_insufficient")}
+    )
     def delete(self, request: Request, key_id: UUID) -> Response:
         """It is refused from the next request on. Revoking it again changes nothing."""
         principal = principal_of(request)

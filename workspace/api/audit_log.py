@@ -9,6 +9,7 @@ from rest_framework.views import APIView
 from workspace.api.requests import number
 from workspace.errors import invalid
 from workspace.models import AuditEntry, Role
+from workspace.openapi.refusals import refusals
 from workspace.permissions import principal_of, require
 
 DEFAULT_LIMIT = 50
@@ -44,7 +45,7 @@ class AuditLog(APIView):
             OpenApiParameter("cursor", description="The next_cursor of the page before."),
             OpenApiParameter("action", description="Only this action, such as api_key.revoke."),
         ],
-        responses=EntryPage,
+        responses={200: EntryPage, **refusals("role_insufficient")},
     )
     def get(self, request: Request) -> Response:
         """Changes in the workspace, newest first. What is written meanwhile moves no page."""

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from workspace.audit import audit
 from workspace.errors import ApiError, invalid
 from workspace.models import ProviderCredential
+from workspace.openapi.refusals import refusals
 from workspace.outbound import AddressRefused, AddressUnknown, destination
 from workspace.permissions import ChangedByAdmins, principal_of
 from workspace.providers import PROVIDERS, base_url_of, verify
@@ -72,7 +73,14 @@ class Byok(APIView):
         summary="Store a provider credential",
         tags=["byok"],
         request=NewCredential,
-        responses={201: CredentialRecord},
+        responses={201: CredentialRecord, **refusals("role_insufficient", "address_refused", "credential_exists")},
+        examples=[
+            OpenApiExample(
+                "openai",
+                value={"provider": "openai", "label": "team", "secret": "sk-example-0042"},
+                request_only=True,
+            )
+        ],
     )
     def post(self, request: Request) -> Response:
         """Keep the key encrypted, then ask the provider whether it takes it; `status` says what it answered."""
@@ -99,7 +107,12 @@ class Byok(APIView):
 class VerifyCredential(APIView):
     permission_classes = (ChangedByAdmins,)
 
-    @extend_schema(summary="Verify a provider credential", tags=["byok"], request=None, responses=CredentialRecord)
+    @extend_schema(
+        summary="Verify a provider credential",
+        tags=["byok"],
+        request=None,
+        responses={200: CredentialRecord, **refusals("role_insufficient")},
+    )
     def post(self, request: Request, credential_id: UUID) -> Response:
         principal = principal_of(request)
         credential = get_object_or_404(ProviderCredential, pk=credential_id, workspace=principal.workspace)
@@ -111,7 +124,11 @@ class VerifyCredential(APIView):
 class OneCredential(APIView):
     permission_classes = (ChangedByAdmins,)
 
-    @extend_schema(summary="Remove a provider credential", tags=["byok"], responses=Removed)
+    @extend_schema(
+        summary="Remove a provider credential",
+        tags=["byok"],
+        responses={200: Removed, **refusals("role_insufficient")},
+    )
     def delete(self, request: Request, credential_id: UUID) -> Response:
         principal = principal_of(request)
         with transaction.atomic():

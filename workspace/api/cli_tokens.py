@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from workspace.api.caller import CallerView
 from workspace.audit import audit
 from workspace.models import CliToken
+from workspace.openapi.refusals import refusals
 
 
 class TokenRecord(serializers.Serializer[Any]):
@@ -33,7 +34,9 @@ class TokenList(serializers.Serializer[Any]):
 
 
 class CliTokens(CallerView):
-    @extend_schema(summary="List my command-line logins", tags=["cli"], responses=TokenList)
+    @extend_schema(
+        summary="List my command-line logins", tags=["cli"], responses={200: TokenList, **refusals("user_required")}
+    )
     def get(self, request: Request) -> Response:
         """The live ones, the one in use first: a client finds its own by the prefix it remembers."""
         current = self.caller(request).cli_token
@@ -44,7 +47,9 @@ class CliTokens(CallerView):
 
 
 class OneCliToken(CallerView):
-    @extend_schema(summary="Revoke a command-line login", tags=["cli"], responses=TokenRecord)
+    @extend_schema(
+        summary="Revoke a command-line login", tags=["cli"], responses={200: TokenRecord, **refusals("user_required")}
+    )
     def delete(self, request: Request, token_id: UUID) -> Response:
         """It ends with the next request, and with it the session keys that were made from it."""
         caller = self.caller(request)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.parsers import FormParser, JSONParser
 from rest_framework.permissions import AllowAny
@@ -83,6 +83,7 @@ class DeviceCode(DeviceView):
         auth=[],
         request=CodeRequest,
         responses={200: CodeAnswer, 400: DeviceError},
+        examples=[OpenApiExample("laptop", value={"client_name": "laptop"}, request_only=True)],
     )
     def post(self, request: Request) -> Response:
         """A person opens `verification_uri`, compares the code and approves; meanwhile the client polls."""

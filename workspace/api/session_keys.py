@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,6 +15,7 @@ from workspace.api.api_keys import NO_STORE
 from workspace.api.requests import login_of
 from workspace.audit import audit
 from workspace.models import ApiKey
+from workspace.openapi.refusals import refusals
 from workspace.permissions import principal_of
 from workspace.strict import StrictSerializer
 
@@ -42,7 +43,15 @@ class Revoked(serializers.Serializer[Any]):
 
 
 class SessionKeys(APIView):
-    @extend_schema(summary="Make a session key", tags=["cli"], request=NewSession, responses=SessionKey)
+    @extend_schema(
+        summary="Make a session key",
+        tags=["cli"],
+        request=NewSession,
+        responses={200: SessionKey, **refusals("cli_token_required")},
+        examples=[
+            OpenApiExample("session", value={"runtime_session_id": "session-1", "ttl_seconds": 600}, request_only=True)
+        ],
+    )
     def post(self, request: Request) -> Response:
         principal, login = principal_of(request), login_of(request)
         fields = NewSession.read(request.data)
@@ -63,7 +72,13 @@ class SessionKeys(APIView):
 
 
 class RevokeSessionKeys(APIView):
-    @extend_schema(summary="Revoke a session's keys", tags=["cli"], request=Session, responses=Revoked)
+    @extend_schema(
+        summary="Revoke a session's keys",
+        tags=["cli"],
+        request=Session,
+        responses={200: Revoked, **refusals("cli_token_required")},
+        examples=[OpenApiExample("session", value={"runtime_session_id": "session-1"}, request_only=True)],
+    )
     def post(self, request: Request) -> Response:
         """All keys that the caller made for this session in this workspace; none is no error."""
         principal = principal_of(request)

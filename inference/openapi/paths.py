@@ -1,0 +1,145 @@
+"""Chat and health in the description: plain asynchronous views, which drf-spectacular does not see."""
+
+from typing import Any
+
+from inference.openapi import chat_schemas as schemas
+from inference.routing import EXECUTION_MODES
+from workspace.error_codes import ERROR_CODES
+from workspace.errors import ApiError
+from workspace.models.adapters import ADAPTER_ID
+
+CHAT_PATHS = ("/v1/chat/completions", "/api/v1/hybrie/chat/completions", "/api/v1/inference/chat/completions")
+HEALTH_PATHS = ("/v1/health", "/api/v1/hybrie/health")
+JSON = "application/json"
+Description = dict[str, Any]
+
+CHAT_REFUSALS = (
+    *("invalid_json", "invalid_value", "missing_required_parameter", "unknown_parameter", "unsupported_parameter"),
+    *("unsupported_value", "context_length_exceeded", "provider_not_configured", "missing_api_key", "invalid_api_key"),
+    *("credit_limit_exceeded", "role_insufficient", "workspace_forbidden", "csrf_failed", "model_not_found"),
+    *("adapter_not_found", "peer_not_found", "adapter_not_loaded", "adapter_not_available_on_backend"),
+    *("adapter_expired", "request_too_large", "rate_limit_exceeded", "queue_full", "upstream_busy"),
+    *("generation_failed", "upstream_failed", "upstream_refused_key", "engine_not_ready", "peer_unreachable"),
+    *("upstream_unavailable", "limits_unavailable", "upstream_timeout"),
+)
+ROUTING_HEADERS = {
+    "x-hybrie-adapter-id": ("Serve through this loaded adapter; wins over `model`.", {"pattern": f"^{ADAPTER_ID}$"}),
+    "x-hybrie-execution-mode": ("Where it may run.", {"enum": list(EXECUTION_MODES)}),
+    "x-hybrie-cloud-provider": ("The provider of the cloud part.", {}),
+    "x-hybrie-preferred-peer-id": ("The registered compute peer to send it to.", {}),
+}
+ROUTE_HEADERS = {
+    "x-hybrie-selected-mode": "Where it ran.",
+    "x-hybrie-selected-backend": "The backend that answered.",
+    "x-hybrie-adapter-id": "The adapter that served it, or `none`.",
+}
+EXAMPLE = {
+    "model": "smollm2-135m-instruct",
+    "messages": [{"role": "user", "content": "What is our refund policy?"}],
+    "max_tokens": 16,
+    "temperature": 0,
+}
+
+
+def describe_plain_views(result: Description, **_: Any) -> Description:
+    """A drf-spectacular post-processing hook."""
+    result["components"]["schemas"] |= {
+        "ChatRequest": schemas.CHAT_REQUEST,
+        "ChatCompletion": schemas.CHAT_COMPLETION,
+        "ChatCompletionChunk": schemas.CHAT_COMPLETION_CHUNK,
+        "Health": schemas.HEALTH,
+    }
+    result["paths"] |= {path: {"post": chat(operation_id(path, "post"))} for path in CHAT_PATHS}
+    result["paths"] |= {path: {"get": health(operation_id(path, "get"))} for path in HEALTH_PATHS}
+    for path, item in result["paths"].items():
+        if path.endswith("/adapters/{adapter_id}/load"):
+            link_to_chat(item["post"]["responses"]["200"])
+    return result
+
+
+def operation_id(path: str, method: str) -> str:
+    return "_".join([*path.strip("/").split("/"), method])
+
+
+def component(name: str) -> Description:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def chat(identifier: str) -> Description:
+    return {
+        "operationId": identifier,
+        "summary": "Chat, in the OpenAI shape",
+        "description": "Answers when the request is metered: its usage event is committed before the last byte.",
+        "tags": ["chat"],
+        "security": [{"bearer": []}],
+        "parameters": [
+            {"in": "header", "name": name, "description": text, "schema": {"type": "string", **bounds}}
+            for name, (text, bounds) in ROUTING_HEADERS.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {
+                    "schema": component("ChatRequest"),
+                    "examples": {"whole": {"value": EXAMPLE}, "streamed": {"value": {**EXAMPLE, "stream": True}}},
+                }
+            },
+        },
+        "responses": {"200": chat_answer(), **refused(CHAT_REFUSALS), "default": refusal("Any other refusal.")},
+    }
+
+
+def chat_answer() -> Description:
+    return {
+        "description": "The answer: whole, or with `stream` as server-sent events.",
+        "headers": {name: {"description": text, "schema": schemas.TEXT} for name, text in ROUTE_HEADERS.items()},
+        "content": {
+            JSON: {"schema": component("ChatCompletion")},
+            "text/event-stream": {
+                "schema": {
+                    "type": "string",
+                    "description": "Events `data: CHUNK`, each a ChatCompletionChunk, then `data: [DONE]`. An error "
+                    "after the first token is an event with the error envelope, and no `[DONE]` follows.",
+                }
+            },
+        },
+    }
+
+
+def refused(codes: tuple[str, ...]) -> Description:
+    responses: Description = {}
+    for code in sorted(codes, key=lambda code: ERROR_CODES[code].status):
+        status, meaning = ERROR_CODES[code]
+        response = responses.setdefault(str(status), refusal(""))
+        response["description"] = f"{response['description']}\n- `{code}`: {meaning}".strip()
+        examples = response["content"][JSON].setdefault("examples", {})
+        examples[code] = {"value": ApiError(status, code, meaning).to_dict()}
+    return responses
+
+
+def refusal(description: str) -> Description:
+    return {"description": description, "content": {JSON: {"schema": component("Error")}}}
+
+
+def health(identifier: str) -> Description:
+    content = {JSON: {"schema": component("Health")}}
+    return {
+        "operationId": identifier,
+        "summary": "Whether a chat request can be served now",
+        "tags": ["health"],
+        "security": [],
+        "responses": {
+            "200": {"description": "It can.", "content": content},
+            "503": {"description": "The model is loading, or the server stops.", "content": content},
+        },
+    }
+
+
+def link_to_chat(response: Description) -> None:
+    for path in CHAT_PATHS:
+        identifier = operation_id(path, "post")
+        response.setdefault("links", {})[identifier] = {
+            "operationId": identifier,
+            "parameters": {"header.x-hybrie-adapter-id": "$response.body#/spec/id"},
+            "requestBody": EXAMPLE,
+        }

@@ -1,0 +1,1 @@
+"""The OpenAPI description of the HTTP API: what drf-spectacular cannot read off the views."""
