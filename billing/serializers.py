@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from billing.models import Mode, RateCard, Status, WorkspaceLimit
 from workspace.models import Workspace
+from workspace.strict import StrictFields, StrictSerializer
 
 
 class UsageEventSerializer(serializers.Serializer):
@@ -114,7 +115,7 @@ class SnapshotSerializer(PeriodSerializer):
     autumn_events = serializers.ListField(child=serializers.DictField())
 
 
-class RateCardSerializer(serializers.ModelSerializer):
+class RateCardSerializer(StrictFields, serializers.ModelSerializer):
     workspace_id = serializers.PrimaryKeyRelatedField(
         source="workspace", queryset=Workspace.objects.all(), allow_null=True, default=None
     )
@@ -139,7 +140,7 @@ class RateCardSerializer(serializers.ModelSerializer):
         return attrs
 
 
-class RateCardEndSerializer(serializers.Serializer):
+class RateCardEndSerializer(StrictSerializer):
     effective_until = serializers.DateTimeField(allow_null=True)
 
 
@@ -147,7 +148,7 @@ class RateCardsSerializer(serializers.Serializer):
     rate_cards = RateCardSerializer(many=True)
 
 
-class WorkspaceLimitSerializer(serializers.ModelSerializer):
+class WorkspaceLimitSerializer(StrictFields, serializers.ModelSerializer):
     class Meta:
         model = WorkspaceLimit
         fields = ("monthly_budget_pence", "requests_per_minute", "tokens_per_minute", "webhook_url")
@@ -210,7 +211,7 @@ class ReconciliationsSerializer(serializers.Serializer):
     reconciliations = ReconciliationSerializer(many=True)
 
 
-class CorrectionSerializer(serializers.Serializer):
+class CorrectionSerializer(StrictSerializer):
     """The true values; what is left out stands."""
 
     input_tokens = serializers.IntegerField(min_value=0, required=False)

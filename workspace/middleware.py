@@ -89,4 +89,5 @@ class ErrorEnvelopeMiddleware(Middleware):
             404: ("not_found", f"There is nothing at {request.path}."),
             405: ("method_not_allowed", f"{request.path} does not answer {request.method}."),
         }.get(response.status_code, ("internal_error", "Something failed on the server."))
-        return ApiError(response.status_code, code, message).to_response()
+        kept = {"Allow": response.headers["Allow"]} if "Allow" in response.headers else {}
+        return ApiError(response.status_code, code, message, headers=kept).to_response()

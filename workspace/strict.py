@@ -1,20 +1,43 @@
-"""Request bodies, read strictly."""
+"""Request bodies, read strictly: what is unknown or of another type is refused, not guessed at."""
 
 from typing import Any
 
 from rest_framework import serializers
 
+JSON_TYPES: dict[type[serializers.Field[Any, Any, Any, Any]], tuple[type, str]] = {
+    serializers.CharField: (str, "a string"),
+    serializers.BooleanField: (bool, "true or false"),
+    serializers.IntegerField: (int, "a whole number"),
+}
 
-class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields it does not know, so that a misspelt one is not ignored in silence."""
+
+class StrictFields:
+    """For serializers of a JSON body: refuses unknown fields, and values that are not of the field's JSON type."""
+
+    fields: Any
+    is_form = False  # in a form, everything is text
+    ignores_unknown = False
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
-            unknown = sorted(set(data) - set(self.fields))
-            if unknown:
-                known = ", ".join(self.fields)
-                raise serializers.ValidationError({unknown[0]: f"This field is not known; there are: {known}."})
-        return super().to_internal_value(data)
+            if not self.ignores_unknown:
+                self.refuse_unknown(data)
+            if not self.is_form:
+                self.refuse_other_types(data)
+        return super().to_internal_value(data)  # type: ignore[misc]
+
+    def refuse_unknown(self, data: dict[str, Any]) -> None:
+        unknown = sorted(set(data) - set(self.fields))
+        if unknown:
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError({unknown[0]: f"This field is not known; there are: {known}."})
+
+    def refuse_other_types(self, data: dict[str, Any]) -> None:
+        for name, value in data.items():
+            for field_type, (python_type, wanted) in JSON_TYPES.items():
+                is_of_type = type(value) is python_type or value is None
+                if isinstance(self.fields.get(name), field_type) and not is_of_type:
+                    raise serializers.ValidationError({name: f"It must be {wanted}."})
 
     @classmethod
     def read(cls, data: Any, **options: Any) -> dict[str, Any]:
@@ -23,6 +46,10 @@ class StrictSerializer(serializers.Serializer[Any]):
         Raises:
             ValidationError: 400, naming the first field at fault.
         """
-        serializer = cls(data=data, **options)
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
+        serializer = cls(data=data, **options)  # type: ignore[call-arg]
+        serializer.is_valid(raise_exception=True)  # type: ignore[attr-defined]
+        return serializer.validated_data  # type: ignore[attr-defined]
+
+
+class StrictSerializer(StrictFields, serializers.Serializer[Any]):
+    """A strict body that belongs to no model."""

@@ -23,6 +23,7 @@ from billing.views.access import principal_of, require_operator
 from workspace.openapi.refusals import refusals
 
 RECONCILIATIONS_SHOWN = 50
+MONTH = {"type": "string", "pattern": r"^[1-9]\d{3}-(0[1-9]|1[0-2])$", "examples": ["2026-11"]}
 
 
 @extend_schema(
@@ -63,9 +64,7 @@ def corrections(request: Request, event_id: str) -> Response:
     """Make an event right by a new one that holds the difference; 204 where it is right already."""
     user = require_operator(request)
     original = get_object_or_404(UsageEvent, id=event_id, workspace=principal_of(request).workspace)
-    serializer = serializers.CorrectionSerializer(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    wanted = serializer.validated_data
+    wanted = serializers.CorrectionSerializer.read(request.data)
     counts = {name: wanted[name] for name in COUNTS if name in wanted}
     correction = correct(original, counts, wanted.get("cost_gbp"), wanted["reason"], user.email)
     return Response(status=204) if correction is None else Response(correction.to_dict(), status=201)
@@ -90,7 +89,7 @@ def snapshots(request: Request) -> Response:
     methods=["POST"],
     operation_id="reconcile",
     tags=["billing"],
-    parameters=[OpenApiParameter("month", description="YYYY-MM, in UTC; default this month.")],
+    parameters=[OpenApiParameter("month", MONTH, description="In UTC; default this month.")],
     request=None,
     responses={201: serializers.ReconciliationSerializer, **refusals("operator_required")},
 )

@@ -39,12 +39,10 @@ def limits(request: Request) -> Response:
     principal = principal_of(request)
     if request.method == "PATCH":
         require(principal, Role.OWNER)
-        if any(name in request.data for name in OPERATORS_OWN):
+        change = WorkspaceLimitSerializer.read(request.data, partial=True)
+        if any(name in change for name in OPERATORS_OWN):
             require_operator(request)
-        limit, _ = WorkspaceLimit.objects.get_or_create(workspace=principal.workspace)
-        serializer = WorkspaceLimitSerializer(limit, data=request.data, partial=True)
-        serializer.is_valid(raise_exception=True)
-        serializer.save()
+        WorkspaceLimit.objects.update_or_create(workspace=principal.workspace, defaults=change)
     return Response(limits_of(principal.workspace, show_secret=principal.role.covers(Role.OWNER)))
 
 

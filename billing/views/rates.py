@@ -53,9 +53,7 @@ def rate_cards(request: Request) -> Response:
     if request.method == "GET":
         return Response({"rate_cards": [card.to_dict() for card in visible_cards(request)]})
     user = require_operator(request)
-    serializer = RateCardSerializer(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    card = RateCard.objects.create(**serializer.validated_data, created_by=user)
+    card = RateCard.objects.create(**RateCardSerializer.read(request.data), created_by=user)
     return Response(card.to_dict(), status=201)
 
 
@@ -87,9 +85,8 @@ def rate_card(request: Request, card_id: str) -> Response:
             raise ApiError(409, "rate_card_in_effect", "This card is in effect; set its effective_until instead.")
         card.delete()
         return Response(status=204)
-    change = RateCardEndSerializer(data=request.data)
-    change.is_valid(raise_exception=True)
-    card.effective_until = change.validated_data["effective_until"]
+    change = RateCardEndSerializer.read(request.data, partial=True)
+    card.effective_until = change.get("effective_until", card.effective_until)
     if card.effective_until is not None and card.effective_until <= card.effective_from:
         raise invalid("effective_until", "effective_until must be later than effective_from.")
     card.save(update_fields=["effective_until"])

@@ -24,7 +24,7 @@ window_parameter = OpenApiParameter("window", enum=WINDOWS, description="In UTC;
     tags=["usage"],
     parameters=[
         window_parameter,
-        OpenApiParameter("limit", int, description=f"1 to {MAX_LIMIT}; default {DEFAULT_LIMIT}."),
+        OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
         OpenApiParameter("cursor", description="The next_cursor of the page before."),
         OpenApiParameter("provider"),
         OpenApiParameter("model"),

@@ -11,6 +11,7 @@ from torch import Tensor
 from inference.engine.sampling import SamplingParams
 
 NUCLEUS_FIRST_LOOK = 128  # a top-p nucleus is rarely larger, and a full sort costs thirty times as much
+SMALLEST_DIVISOR = 1e-5  # of a logit: anything smaller has the same effect until it overflows
 
 
 class TokenCounts:
@@ -151,7 +152,7 @@ def penalise(logits: Tensor, states: Sequence[SamplingState]) -> None:
         return torch.tensor(values, device=device).repeat_interleave(repeat)
 
     rows = per_token([row for row, _, _ in counted])
-    repetition = per_token([params.repetition_penalty for _, params, _ in counted])
+    repetition = per_token([max(params.repetition_penalty, SMALLEST_DIVISOR) for _, params, _ in counted])
     values = logits[rows, tokens]
     values = torch.where(values > 0, values / repetition, values * repetition)
     values -= answered * per_token([params.frequency_penalty for _, params, _ in counted])

@@ -22,7 +22,7 @@ CHAT_REFUSALS = (
     *("generation_failed", "upstream_failed", "upstream_refused_key", "engine_not_ready", "peer_unreachable"),
     *("upstream_unavailable", "limits_unavailable", "upstream_timeout"),
 )
-ROUTING_HEADERS = {
+ROUTING_HEADERS: dict[str, tuple[str, Description]] = {
     "x-hybrie-adapter-id": ("Serve through this loaded adapter; wins over `model`.", {"pattern": f"^{ADAPTER_ID}$"}),
     "x-hybrie-execution-mode": ("Where it may run.", {"enum": list(EXECUTION_MODES)}),
     "x-hybrie-cloud-provider": ("The provider of the cloud part.", {}),
@@ -43,14 +43,17 @@ EXAMPLE = {
 
 def describe_plain_views(result: Description, **_: Any) -> Description:
     """A drf-spectacular post-processing hook."""
-    result["components"]["schemas"] |= {
-        "ChatRequest": schemas.CHAT_REQUEST,
-        "ChatCompletion": schemas.CHAT_COMPLETION,
-        "ChatCompletionChunk": schemas.CHAT_COMPLETION_CHUNK,
-        "Health": schemas.HEALTH,
-    }
-    result["paths"] |= {path: {"post": chat(operation_id(path, "post"))} for path in CHAT_PATHS}
-    result["paths"] |= {path: {"get": health(operation_id(path, "get"))} for path in HEALTH_PATHS}
+    result["components"]["schemas"].update(
+        ChatRequest=schemas.CHAT_REQUEST,
+        ChatCompletion=schemas.CHAT_COMPLETION,
+        ChatCompletionChunk=schemas.CHAT_COMPLETION_CHUNK,
+        ChatEvent=chat_event(),
+        Health=schemas.HEALTH,
+    )
+    for path in CHAT_PATHS:
+        result["paths"][path] = {"post": chat(operation_id(path, "post"))}
+    for path in HEALTH_PATHS:
+        result["paths"][path] = {"get": health(operation_id(path, "get"))}
     for path, item in result["paths"].items():
         if path.endswith("/adapters/{adapter_id}/load"):
             link_to_chat(item["post"]["responses"]["200"])
@@ -95,13 +98,28 @@ def chat_answer() -> Description:
         "headers": {name: {"description": text, "schema": schemas.TEXT} for name, text in ROUTE_HEADERS.items()},
         "content": {
             JSON: {"schema": component("ChatCompletion")},
-            "text/event-stream": {
-                "schema": {
-                    "type": "string",
-                    "description": "Events `data: CHUNK`, each a ChatCompletionChunk, then `data: [DONE]`. An error "
-                    "after the first token is an event with the error envelope, and no `[DONE]` follows.",
-                }
-            },
+            "text/event-stream": {"schema": component("ChatEvent")},
+        },
+    }
+
+
+def chat_event() -> Description:
+    """One server-sent event, as OpenAPI 3.2 describes them and tools read 3.1."""
+    return {
+        "type": "object",
+        "description": "Chunks, then `[DONE]`. An error after the first token is an event too; no `[DONE]` follows.",
+        "required": ["data"],
+        "properties": {
+            "data": {
+                "type": "string",
+                "anyOf": [
+                    {"const": "[DONE]"},
+                    {
+                        "contentMediaType": JSON,
+                        "contentSchema": {"anyOf": [component("ChatCompletionChunk"), component("Error")]},
+                    },
+                ],
+            }
         },
     }
 

@@ -1,10 +1,14 @@
 from typing import Any
 
 from django.http import HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
 
 from inference.runtime import LORA_MODE, VERSION, runtime
 
 
+@csrf_exempt  # so that an unsafe method is answered with 405
+@require_safe
 async def health(request: HttpRequest) -> JsonResponse:
     """200 once a chat request can be served, 503 before and while draining."""
     engine = runtime.engine

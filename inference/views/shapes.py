@@ -65,16 +65,17 @@ class RegisterFromPlace(RegisterFields):
 class RegisterUpload(RegisterFields):
     """The multipart form: the PEFT files under their own names."""
 
-    files = serializers.ListField(child=serializers.FileField(), allow_empty=False)
+    is_form = True
+    files = serializers.ListField(child=serializers.FileField(), min_length=1)
 
 
 class LoadBody(StrictSerializer):
-    backends = serializers.ListField(child=serializers.CharField(), allow_empty=False, required=False)
+    backends = serializers.ListField(child=serializers.CharField(), min_length=1, required=False)
     pin = serializers.BooleanField(required=False, allow_null=True, default=None)
 
 
 class UnloadBody(StrictSerializer):
-    backends = serializers.ListField(child=serializers.CharField(), allow_empty=False, required=False)
+    backends = serializers.ListField(child=serializers.CharField(), min_length=1, required=False)
 
 
 class Spec(serializers.Serializer[Any]):

@@ -132,6 +132,12 @@ def test_penalties_lower_what_occurred() -> None:
     assert [tokens(logits, [present])[0] for _ in range(4)] == [0, 3, 1, 0]
 
 
+def test_the_smallest_repetition_penalty_overflows_nothing() -> None:
+    logits = torch.tensor([[5.0, 4.0, -3.0]])
+    for temperature in (0, 1e-5, 1):
+        assert tokens(logits, [state(prompt=(1,), temperature=temperature, repetition_penalty=5e-324)]) == [1]
+
+
 def test_penalties_of_a_batch_equal_those_alone() -> None:
     rows = [
         {"repetition_penalty": 1.7, "prompt": (5, 6, 7, 5)},

@@ -56,8 +56,8 @@ class Served:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
-def start_server(home: Path, model: Path, **environment: str) -> Served:
-    """`manage.py serve` on a free port, with nothing of this process's own settings."""
+def start_server(home: Path, model: Path, folder: Path = PROJECT_ROOT, **environment: str) -> Served:
+    """`manage.py serve` in `folder`, on a free port, with nothing of this process's own settings."""
     port = environment.pop("LAB_PORT", None) or str(free_port())
     inherited = {
         name: value
@@ -65,8 +65,8 @@ def start_server(home: Path, model: Path, **environment: str) -> Served:
         if not name.startswith("LAB_") and name not in {"DATABASE_URL", "CELERY_BROKER_URL"}
     }
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "serve"],
-        cwd=PROJECT_ROOT,
+        [sys.executable, PROJECT_ROOT / "manage.py", "serve"],
+        cwd=folder,
         env={
             **inherited,
             "LAB_HOME": str(home),

@@ -14,6 +14,7 @@ from workspace.permissions import principal_of, require
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
+LIMIT = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
 
 
 class EntryRecord(serializers.Serializer[Any]):
@@ -41,7 +42,7 @@ class AuditLog(APIView):
         summary="Read the audit log",
         tags=["audit"],
         parameters=[
-            OpenApiParameter("limit", int, description=f"1 to {MAX_LIMIT}; default {DEFAULT_LIMIT}."),
+            OpenApiParameter("limit", LIMIT, description=f"1 to {MAX_LIMIT}; default {DEFAULT_LIMIT}."),
             OpenApiParameter("cursor", description="The next_cursor of the page before."),
             OpenApiParameter("action", description="Only this action, such as api_key.revoke."),
         ],

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field
 from rest_framework import exceptions, serializers
 from rest_framework.parsers import FormParser, JSONParser
 from rest_framework.permissions import AllowAny
@@ -21,15 +21,27 @@ from workspace.audit import audit, client_address
 from workspace.identity import Principal
 from workspace.models import CliToken, DeviceGrantRefused, DeviceLogin, Membership, Role
 from workspace.models.device_logins import LIFETIME, TOKEN_LIFETIME
+from workspace.strict import StrictSerializer
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 CODES_PER_ADDRESS = 60
 CODES_WINDOW = timedelta(minutes=10)
 
 
-class CodeRequest(serializers.Serializer[Any]):
-    client_name = serializers.CharField(max_length=200, required=False, default="command line")
-    scope = serializers.CharField(required=False, default="default")
+@extend_schema_field({"type": "string", "enum": ["default", ""]})
+class Scope(serializers.CharField):
+    """One there is; others are refused with the RFC's code."""
+
+
+@extend_schema_field({"type": "string", "enum": [GRANT_TYPE, ""]})
+class GrantType(serializers.CharField):
+    """One there is; others are refused with the RFC's code."""
+
+
+class CodeRequest(StrictSerializer):
+    ignores_unknown = True  # RFC 6749, section 3.2
+    client_name = serializers.CharField(max_length=200, required=False, allow_blank=True, default="command line")
+    scope = Scope(required=False, allow_blank=True, default="default")
 
 
 class CodeAnswer(serializers.Serializer[Any]):
@@ -41,9 +53,10 @@ class CodeAnswer(serializers.Serializer[Any]):
     interval = serializers.IntegerField(help_text="Seconds between polls.")
 
 
-class TokenRequest(serializers.Serializer[Any]):
+class TokenRequest(StrictSerializer):
+    ignores_unknown = True
     device_code = serializers.CharField(max_length=200)
-    grant_type = serializers.CharField(required=False, default=GRANT_TYPE)
+    grant_type = GrantType(required=False, allow_blank=True, default=GRANT_TYPE)
 
 
 class TokenAnswer(serializers.Serializer[Any]):
@@ -87,15 +100,14 @@ class DeviceCode(DeviceView):
     )
     def post(self, request: Request) -> Response:
         """A person opens `verification_uri`, compares the code and approves; meanwhile the client polls."""
-        fields = CodeRequest(data=request.data)
-        fields.is_valid(raise_exception=True)
-        if fields.validated_data["scope"] != "default":
+        fields = CodeRequest.read(request.data)
+        if fields["scope"] not in ("default", ""):
             raise DeviceGrantRefused("invalid_scope")
         ip = client_address(request)
         recent = DeviceLogin.objects.filter(ip=ip, created_at__gt=timezone.now() - CODES_WINDOW)
         if recent.count() >= CODES_PER_ADDRESS:
             raise DeviceGrantRefused("slow_down")
-        login, device_code = DeviceLogin.start(fields.validated_data["client_name"], ip)
+        login, device_code = DeviceLogin.start(fields["client_name"] or "command line", ip)
         page = request.build_absolute_uri("/cli")
         answer = {
             "device_code": device_code,
@@ -118,11 +130,10 @@ class DeviceToken(DeviceView):
     )
     def post(self, request: Request) -> Response:
         """The token, once, when it is approved; `authorization_pending` until then."""
-        fields = TokenRequest(data=request.data)
-        fields.is_valid(raise_exception=True)
-        if fields.validated_data["grant_type"] != GRANT_TYPE:
+        fields = TokenRequest.read(request.data)
+        if fields["grant_type"] not in (GRANT_TYPE, ""):
             raise DeviceGrantRefused("unsupported_grant_type")
-        login = DeviceLogin.poll(fields.validated_data["device_code"])
+        login = DeviceLogin.poll(fields["device_code"])
         with transaction.atomic():
             token, secret = login.redeem()
             audit(request._request, principal_behind(token), "cli_token.create", token, name=token.name)

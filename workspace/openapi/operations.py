@@ -1,7 +1,7 @@
 """How drf-spectacular reads this project's views."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiResponse
@@ -24,7 +24,7 @@ class OperationSchema(AutoSchema):
         """The word after the plane's prefix: `adapters` of `/v1/adapters/{adapter_id}/load`."""
         return re.findall(r"^/(?:api/)?v1/(?:hybrie/|inference/)?([a-z0-9-]+)", self.path)
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
         bodies = super()._get_response_bodies(direction)
         for status, response in self.usual_refusals().items():
             usual = self._get_response_for_code(response, str(status))
