@@ -3,6 +3,8 @@
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.validators import URLValidator
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from billing.models import Mode, RateCard, Status, WorkspaceLimit
@@ -148,7 +150,18 @@ class RateCardsSerializer(serializers.Serializer):
     rate_cards = RateCardSerializer(many=True)
 
 
+@extend_schema_field({"type": "string", "maxLength": 500, "description": "http or https; empty: none."})
+class WebhookUrl(serializers.CharField):
+    def to_internal_value(self, data: Any) -> str:
+        address = super().to_internal_value(data)
+        if address:
+            URLValidator(schemes=["http", "https"])(address)
+        return address
+
+
 class WorkspaceLimitSerializer(StrictFields, serializers.ModelSerializer):
+    webhook_url = WebhookUrl(max_length=500, allow_blank=True, required=False)
+
     class Meta:
         model = WorkspaceLimit
         fields = ("monthly_budget_pence", "requests_per_minute", "tokens_per_minute", "webhook_url")

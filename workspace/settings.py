@@ -189,6 +189,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "inference.openapi.paths.describe_plain_views",
         "workspace.openapi.links.link_created",
+        "workspace.openapi.sharing.share_refusals",
     ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
