@@ -8,10 +8,11 @@ from django.db import connection
 from inference.completion import Completion
 from inference.models import EntryNode
 from inference.openai.chat_request import ChatBody
-from inference.routing import Route, RouteHints, resolve
+from inference.routing import NO_ADAPTER, Route, RouteHints, resolve
 from workspace.identity import Principal
 from workspace.models import Role
 from workspace.permissions import require
+from workspace.tracing import span
 
 
 def admit(principal: Principal, body: ChatBody, hints: RouteHints, request_id: str) -> Completion:
@@ -21,8 +22,10 @@ def admit(principal: Principal, body: ChatBody, hints: RouteHints, request_id: s
         ApiError: the role, the route, the backend or a limit refuses it; it then leaves no event.
     """
     require(principal, Role.MEMBER)
-    route = billed(resolve(principal.workspace, body.model, hints), principal, hints)
-    return Completion.admit(principal, body, route, request_id)
+    with span("route"):
+        route = billed(resolve(principal.workspace, body.model, hints), principal, hints)
+    with span("admission", backend=route.backend.name, adapter=route.adapter_id or NO_ADAPTER):
+        return Completion.admit(principal, body, route, request_id)
 
 
 def billed(route: Route, principal: Principal, hints: RouteHints) -> Route:

@@ -15,6 +15,7 @@ from inference.openai.chat_request import ChatBody
 from inference.routing import Route
 from workspace.errors import ApiError
 from workspace.identity import Principal
+from workspace.tracing import span
 
 # A backend that answers with one of these has not taken the request: the next place of the route may
 UNAVAILABLE = frozenset(
@@ -136,12 +137,13 @@ class Completion:
         status = Status.OK
         clock = TokenClock()
         try:
-            async with aclosing(self.route.backend.chat(self.prepared, self.usage)) as stream:
-                async for delta in stream:
-                    if not self.metered.durable.done():
-                        await asyncio.wrap_future(self.metered.durable)
-                    clock.piece()
-                    yield delta
+            with span("backend", backend=self.route.backend.name, model=self.route.model):
+                async with aclosing(self.route.backend.chat(self.prepared, self.usage)) as stream:
+                    async for delta in stream:
+                        if not self.metered.durable.done():
+                            await asyncio.wrap_future(self.metered.durable)
+                        clock.piece()
+                        yield delta
         except (asyncio.CancelledError, GeneratorExit):
             status = Status.CLIENT_DISCONNECTED
             raise
@@ -157,7 +159,8 @@ class Completion:
         The meter finishes either even if the request's task is cancelled meanwhile.
         """
         if self.usage.admitted:
-            await asyncio.wrap_future(self.metered.close(status))
+            with span("commit", status=str(status)):
+                await asyncio.wrap_future(self.metered.close(status))
         else:
             await asyncio.to_thread(self.metered.cancel)
 

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import shlex
 import signal
@@ -30,11 +31,13 @@ from inference.runtime import engine_config, runtime
 from workspace.bootstrap import ensure_first_workspace
 from workspace.embedded import ServiceUnavailable, Valkey
 from workspace.models import Workspace
+from workspace.tracing import tracing
 
 DRAIN_S = 60
 CHILD_STOP_S = 20
 
-console = Console(highlight=False)
+console = Console(highlight=False, quiet=settings.LAB_LOG_FORMAT == "json")
+logger = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
@@ -55,6 +58,8 @@ class Server:
             Refusal: something that it needs is missing.
         """
         with self.stack:
+            tracing.start()
+            self.stack.callback(tracing.stop)
             self.lock_home()
             listener = self.listen()
             self.prepare_database()
@@ -160,6 +165,7 @@ class Server:
         starter.start()
         with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(self.serve_both(server, listener))
+        logger.info("running requests have finished; stopping")
         console.print("Stopping: running requests have finished; ending the workers.")
         runtime.drain(DRAIN_S)
 
@@ -190,6 +196,7 @@ class Server:
         finally:
             connections.close_all()
         runtime.open()
+        logger.info("serving %s on port %d", runtime.model_name, settings.LAB_PORT)
         greet()
 
 

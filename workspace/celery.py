@@ -1,5 +1,6 @@
 """The Celery application: one broker, tasks found in each app's `tasks` module."""
 
+import logging.config
 import os
 import signal
 import threading
@@ -7,12 +8,19 @@ import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, worker_init
+from celery.signals import beat_init, setup_logging, worker_init
+from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
 app = Celery("lab-workspace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def log_as_the_server_does(**_: Any) -> None:
+    """Celery leaves logging alone where this signal has a receiver."""
+    logging.config.dictConfig(settings.LOGGING)
 
 
 @worker_init.connect

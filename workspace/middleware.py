@@ -1,16 +1,14 @@
 """What every request passes through before Django's own middleware."""
 
-import re
-import uuid
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from workspace import request_ids
 from workspace.errors import ApiError, as_api_error, server_fault
 
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 API_PREFIXES = ("/v1/", "/api/")
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]] | Callable[[HttpRequest], HttpResponseBase]
@@ -50,13 +48,12 @@ class RequestIdMiddleware(Middleware):
     """`x-request-id` on every response: the caller's if it is sane, else a new one."""
 
     def before(self, request: HttpRequest) -> None:
-        offered = request.headers.get("x-request-id", "")
-        request.request_id = (  # type: ignore[attr-defined]
-            offered if SANE_REQUEST_ID.fullmatch(offered) else f"req_{uuid.uuid4().hex}"
+        request.request_id = request_ids.current.get() or request_ids.accepted(  # type: ignore[attr-defined]
+            request.headers.get(request_ids.HEADER, "")
         )
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        response.headers["x-request-id"] = request.request_id  # type: ignore[attr-defined]
+        response.headers[request_ids.HEADER] = request.request_id  # type: ignore[attr-defined]
         return response
 
 

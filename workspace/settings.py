@@ -207,10 +207,27 @@ UNFOLD = {
     "SIDEBAR": {"show_search": True, "show_all_applications": True},
 }
 
+# Logs: lines for people, or one JSON object a line for machines, which also get the access log
+LAB_LOG_FORMAT = os.environ.get("LAB_LOG_FORMAT") or "line"
+if LAB_LOG_FORMAT not in {"line", "json"}:
+    raise ImproperlyConfigured(f"LAB_LOG_FORMAT is {LAB_LOG_FORMAT!r}; it must be line or json.")
+LOG_LEVEL_OF_FORMAT = {"line": "WARNING", "json": "INFO"}
+LOG_FIELDS = ("asctime", "levelname", "name", "message", "request_id")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": os.environ.get("LAB_LOG_LEVEL", "WARNING").upper()},
+    "filters": {"request_id": {"()": "workspace.request_ids.WithRequestId"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": LOG_FIELDS,
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        },
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LAB_LOG_FORMAT, "filters": ["request_id"]}},
+    "root": {
+        "handlers": ["console"],
+        "level": (os.environ.get("LAB_LOG_LEVEL") or LOG_LEVEL_OF_FORMAT[LAB_LOG_FORMAT]).upper(),
+    },
 }

@@ -5,7 +5,6 @@ they cost more than the gateway itself. What remains is what `workspace.middlewa
 """
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -14,8 +13,8 @@ from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http.response import HttpResponseBase
 
 from inference.openai.chat import chat_completions
+from workspace import request_ids
 from workspace.errors import as_api_error, server_fault
-from workspace.middleware import SANE_REQUEST_ID
 
 PATHS = (
     "/v1/chat/completions",
@@ -70,13 +69,12 @@ class BearerChat:
             answering.result()
 
     async def answer(self, request: ASGIRequest, send: Send) -> None:
-        offered = request.headers.get("x-request-id", "")
-        request.request_id = offered if SANE_REQUEST_ID.fullmatch(offered) else f"req_{uuid.uuid4().hex}"  # type: ignore[attr-defined]
+        request.request_id = request_ids.current.get()  # type: ignore[attr-defined]
         response: HttpResponseBase
         try:
             response = await chat_completions(request)
         except Exception as error:
             response = (as_api_error(error) or server_fault(request, error)).to_response()
-        response.headers["x-request-id"] = request.request_id  # type: ignore[attr-defined]
+        response.headers[request_ids.HEADER] = request.request_id  # type: ignore[attr-defined]
         response.headers["X-Content-Type-Options"] = "nosniff"
         await self.django.send_response(response, send)

@@ -1,6 +1,5 @@
 """A gRPC call as the rest of the server sees it: who asks, with what hints, and how a refusal is said."""
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,9 +12,9 @@ from django.db import connection
 from django.http import HttpRequest
 
 from inference.routing import RouteHints
+from workspace import request_ids
 from workspace.errors import ApiError, as_api_error, server_fault
 from workspace.identity import Principal, identify
-from workspace.middleware import SANE_REQUEST_ID
 
 Context = grpc.aio.ServicerContext
 ADAPTER_METADATA = "hybrie.adapter_id"
@@ -52,8 +51,8 @@ class Call:
         self.request.user = AnonymousUser()
         self.request.META = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in metadata.items()}
         self.request.META["REMOTE_ADDR"] = address_of(context.peer())
-        offered = metadata.get("x-request-id", "")
-        self.request_id = offered if SANE_REQUEST_ID.fullmatch(offered) else f"req_{uuid.uuid4().hex}"
+        self.request_id = request_ids.accepted(metadata.get(request_ids.HEADER, ""))
+        request_ids.current.set(self.request_id)
         self.request.request_id = self.request_id  # type: ignore[attr-defined]
         hints = RouteHints.from_headers(metadata)
         adapter_id = hints.adapter_id or metadata.get(ADAPTER_METADATA) or None
