@@ -43,7 +43,7 @@ class AccessLog:
                 status = message["status"]
             await send(message)
 
-        method, path = scope["method"], scope["path"]
+        method, path = scope["method"], scope["raw_path"].decode("ascii")  # as sent, so that no line can be forged
         asked = {
             "http.request.method": method,
             "url.path": path,
