@@ -211,7 +211,7 @@ UNFOLD = {
 LAB_LOG_FORMAT = os.environ.get("LAB_LOG_FORMAT") or "line"
 if LAB_LOG_FORMAT not in {"line", "json"}:
     raise ImproperlyConfigured(f"LAB_LOG_FORMAT is {LAB_LOG_FORMAT!r}; it must be line or json.")
-LOG_LEVEL_OF_FORMAT = {"line": "WARNING", "json": "INFO"}
+LOG_LEVEL = (os.environ.get("LAB_LOG_LEVEL") or {"line": "WARNING", "json": "INFO"}[LAB_LOG_FORMAT]).upper()
 LOG_FIELDS = ("asctime", "levelname", "name", "message", "request_id")
 LOGGING = {
     "version": 1,
@@ -225,9 +225,13 @@ LOGGING = {
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
         },
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LAB_LOG_FORMAT, "filters": ["request_id"]}},
-    "root": {
-        "handlers": ["console"],
-        "level": (os.environ.get("LAB_LOG_LEVEL") or LOG_LEVEL_OF_FORMAT[LAB_LOG_FORMAT]).upper(),
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "level": LOG_LEVEL,  # Django gives its own loggers a level, which the root's does not raise
+            "formatter": LAB_LOG_FORMAT,
+            "filters": ["request_id"],
+        }
     },
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
 }

@@ -23,7 +23,7 @@ CHAT_REFUSALS = (
     *("upstream_unavailable", "limits_unavailable", "upstream_timeout"),
 )
 ROUTING_HEADERS: dict[str, tuple[str, Description]] = {
-    "x-hybrie-adapter-id": ("Serve through this loaded adapter; wins over `model`.", {"pattern": f"^{ADAPTER_ID}$"}),
+    "x-hybrie-adapter-id": ("Serve through this loaded adapter; wins over `model`.", {"pattern": f"^({ADAPTER_ID})?$"}),
     "x-hybrie-execution-mode": ("Where it may run.", {"enum": list(EXECUTION_MODES)}),
     "x-hybrie-cloud-provider": ("The provider of the cloud part.", {}),
     "x-hybrie-preferred-peer-id": ("The registered compute peer to send it to.", {}),

@@ -109,7 +109,7 @@ class LoadAdapter(APIView):
         examples=[OpenApiExample("pinned", value={"pin": True}, request_only=True)],
     )
     def post(self, request: Request, adapter_id: str) -> Response:
-        body = checked(shapes.LoadBody(data=optional_object(request)))
+        body = shapes.LoadBody.read(request.data)
         adapter = adapters.find(principal_of(request).workspace, adapter_id)
         adapters.load(adapter, body.get("backends", (adapters.LOCAL,)), body["pin"])
         return answer(principal_of(request).workspace, adapter_id)
@@ -126,7 +126,7 @@ class UnloadAdapter(APIView):
         examples=[OpenApiExample("here", value={"backends": ["local"]}, request_only=True)],
     )
     def post(self, request: Request, adapter_id: str) -> Response:
-        body = checked(shapes.UnloadBody(data=optional_object(request)))
+        body = shapes.UnloadBody.read(request.data)
         adapters.unload(adapters.find(principal_of(request).workspace, adapter_id), body.get("backends"))
         return answer(principal_of(request).workspace, adapter_id)
 
@@ -139,18 +139,8 @@ def answer(workspace: Workspace, adapter_id: str) -> Response:
     return Response(adapters.describe([adapters.find(workspace, adapter_id)])[0])
 
 
-def checked(serializer: shapes.StrictSerializer) -> dict[str, Any]:
-    serializer.is_valid(raise_exception=True)
-    return serializer.validated_data
-
-
-def optional_object(request: Request) -> Any:
-    """The JSON body, which may be absent."""
-    return request.data if request.data not in (None, "") else {}
-
-
 def from_place(request: Request) -> Adapter:
-    fields = checked(shapes.RegisterFromPlace(data=request.data))
+    fields = shapes.RegisterFromPlace.read(request.data)
     if "adapter_path" in fields:
         folder = adapters.folder_under_roots(fields["adapter_path"])
         return register(request, fields, folder, f"path:{fields['adapter_path']}"[:500])
@@ -166,7 +156,7 @@ def from_place(request: Request) -> Adapter:
 def from_upload(request: Request) -> Adapter:
     uploads = request.FILES.getlist("files")
     form = {name: value for name, value in request.POST.items() if name != "files"}
-    fields = checked(shapes.RegisterUpload(data={**form, "files": uploads}))
+    fields = shapes.RegisterUpload.read({**form, "files": uploads})
     adapters.refuse_taken(principal_of(request).workspace, fields["id"])
     with adapters.files().staging() as folder:
         receive(uploads, folder)

@@ -29,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
         folder=tmp_path,
         LAB_ADAPTER_ROOTS=str(tmp_path / "examples"),
         LAB_OPEN_LOOPBACK="0",
-        LAB_LOG_LEVEL="ERROR",
+        LAB_LOG_LEVEL="CRITICAL",
         HF_HUB_OFFLINE="1",
     )
     yield server.wait_until_up()
