@@ -100,7 +100,7 @@ class Meter:
             SpoolDamaged: the spool does not hold what was written.
         """
         with self.lock:
-            return self.begin(self.folder or settings.HOME.root / "spool") if self.journal is None else 0
+            return self.begin(self.folder or settings.HOME.spool) if self.journal is None else 0
 
     def begin(self, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)

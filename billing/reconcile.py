@@ -155,7 +155,7 @@ def events_since(kept: StoredSnapshot, period: Period) -> list[UUID]:
 
 def refused_events() -> list[Difference]:
     """Events that Postgres would not take, which this machine's meter keeps aside."""
-    path: Path = settings.HOME.root / "spool" / "rejected"
+    path: Path = settings.HOME.spool / "rejected"
     if not path.exists() or path.stat().st_size == 0:
         return []
     with path.open("rb") as file:

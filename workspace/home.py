@@ -39,6 +39,11 @@ class LabHome:
         return self.root / "adapters"
 
     @property
+    def spool(self) -> Path:
+        """The meter's: intents of requests that run, and events while the database is away."""
+        return self.root / "spool"
+
+    @property
     def imports(self) -> Path:
         """Where people may put adapter folders to register by `adapter_path`."""
         return self.root / "import"
