@@ -141,6 +141,9 @@ class Server:
         os.environ["CELERY_BROKER_URL"] = valkey.url
 
     def start_workers(self) -> None:
+        """Celery's worker and beat, unless they run elsewhere."""
+        if not settings.LAB_RUN_WORKERS:
+            return
         for name, arguments in {
             "worker": ["worker", "--concurrency=2", "--without-gossip", "--without-mingle"],
             "beat": ["beat", f"--schedule={settings.HOME.root / 'beat-schedule'}", "--pidfile="],

@@ -91,6 +91,7 @@ DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_si
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+LAB_RUN_WORKERS = flag("LAB_RUN_WORKERS", True)
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "clear-expired-logins": {"task": "workspace.tasks.clear_expired_logins", "schedule": 24 * 60 * 60.0},
