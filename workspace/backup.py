@@ -11,6 +11,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import psycopg
+
 from workspace.home import LabHome
 
 DUMP = "database.dump"
@@ -51,6 +53,9 @@ def restore(home: LabHome, database_url: str, source: Path) -> None:
     Raises:
         BackupFailed: it is not empty, or the backup cannot be read.
     """
+    with psycopg.connect(database_url) as connection:
+        if connection.execute("SELECT FROM pg_tables WHERE schemaname = 'public'").fetchone() is not None:
+            raise BackupFailed("The database is not empty; restore into a new LAB_HOME or a new database.")
     try:
         with (
             tempfile.TemporaryDirectory(dir=home.root, prefix=".restore-") as folder,

@@ -79,7 +79,7 @@ LAB_TOKEN_TIMEOUT_S = positive("LAB_TOKEN_TIMEOUT_S", 30)
 LAB_MAX_UPLOAD_MB = positive("LAB_MAX_UPLOAD_MB", 1024)
 
 # Database and broker: manage.py starts the embedded ones and names them in these two variables
-DATABASE_URL = os.environ.get("DATABASE_URL")
+DATABASE_URL = os.environ.get("DATABASE_URL", "")
 if not DATABASE_URL:
     raise ImproperlyConfigured("DATABASE_URL is not set; start through manage.py, which runs the embedded Postgres.")
 EMBEDDED = flag("LAB_EMBEDDED", False)

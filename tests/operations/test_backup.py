@@ -1,62 +1,59 @@
-"""`manage.py backup` of a running server, and `manage.py restore` into a new LAB_HOME."""
+"""A backup of a running server, and its restore into a new LAB_HOME."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from tests.startup.conftest import start_server
+from workspace.backup import BackupFailed, back_up, restore
 from workspace.embedded import start_postgres
-from workspace.home import PROJECT_ROOT
+from workspace.home import LabHome
 
 CHAT = {"model": "smollm2-135m-instruct", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}
-COMPARED = ("billing_usageevent", "billing_hourlyusage", "workspace_adapter", "workspace_apikey", "workspace_user")
+LEDGER = ("billing_usageevent", "billing_hourlyusage", "billing_dailyusage", "billing_spend")
+RECORDS = (
+    "workspace_workspace",
+    "workspace_user",
+    "workspace_apikey",
+    "workspace_adapter",
+    "inference_adapterplacement",
+)
 
 
-def manage(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "LAB_EMBEDDED"}}
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=PROJECT_ROOT,
-        env={**inherited, "LAB_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def rows(home: Path) -> dict[str, list[tuple]]:
-    with psycopg.connect(start_postgres(home / "postgres")) as connection:
-        return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in COMPARED}
+def rows(database_url: str) -> dict[str, list[tuple[Any, ...]]]:
+    with psycopg.connect(database_url) as connection:
+        tables = [
+            name
+            for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            if name in {*LEDGER, *RECORDS}
+        ]
+        return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}
 
 
 def test_a_restored_installation_has_the_same_ledger_keys_and_adapters(smollm_path: Path, tmp_path: Path) -> None:
-    old, new, file = tmp_path / "old", tmp_path / "new", tmp_path / "lab.tar"
-    server = start_server(old, smollm_path).wait_until_up()
-    httpx.post(f"{server.url}/v1/adapters/refund-policy/load", json={"pin": True}).raise_for_status()
+    old, new, file = LabHome(tmp_path / "old"), LabHome(tmp_path / "new"), tmp_path / "lab.tar"
+    server = start_server(old.root, smollm_path).wait_until_up()
     for number in range(3):
         httpx.post(f"{server.url}/v1/chat/completions", json=CHAT | {"seed": number}, timeout=60).raise_for_status()
-    assert manage(old, "backup", str(file)).returncode == 0
+    old_database = start_postgres(old.postgres)
+    back_up(old, old_database, file)
     assert file.stat().st_mode & 0o777 == 0o600
-    before = rows(old)
+    before = rows(old_database)
     assert server.stop()[0] == 0
 
-    assert manage(new, "restore", str(file)).returncode == 0
-    after = rows(new)
+    new.prepare()
+    new_database = start_postgres(new.postgres)
+    restore(new, new_database, file)
+    after = rows(new_database)
+    assert set(LEDGER) <= set(after)
     assert len(after["billing_usageevent"]) == 3
     assert after == before
-    assert ", 0 differences" in manage(new, "reconcile").stdout
-    assert (new / "secret_key").read_text() == (old / "secret_key").read_text()
+    for name in ("secret_key", "bootstrap.json"):
+        assert (new.root / name).read_text() == (old.root / name).read_text()
+    assert [file.name for file in new.adapters.iterdir()] == [file.name for file in old.adapters.iterdir()]
 
-    again = start_server(new, smollm_path).wait_until_up()
-    key = json.loads((new / "bootstrap.json").read_text())["api_key"]
-    status = httpx.get(f"{again.url}/v1/adapters/status", headers={"Authorization": f"Bearer {key}"}).json()
-    assert [(row["spec"]["id"], row["state"]) for row in status["adapters"]] == [("refund-policy", "loaded")]
-    assert again.stop()[0] == 0
-
-    refused = manage(new, "restore", str(file))
-    assert (refused.returncode, "not empty" in refused.stderr) == (1, True)
+    with pytest.raises(BackupFailed, match="not empty"):
+        restore(new, new_database, file)

@@ -7,7 +7,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
 
 from workspace.backup import BackupFailed, restore
 
@@ -20,9 +19,6 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if connection.introspection.table_names():
-            raise CommandError("The database is not empty; restore into a new LAB_HOME or a new database.")
-        connection.close()
         try:
             restore(settings.HOME, settings.DATABASE_URL, options["file"].resolve())
         except BackupFailed as error:
