@@ -12,8 +12,10 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY workspace workspace
 COPY inference inference
 COPY billing billing
-# The code runs from /app, beside its templates: only what it depends on stays installed
-RUN /venv/bin/pip install --constraint constraints.txt ".[otel]" && /venv/bin/pip uninstall --yes lab-workspace
+# The code itself runs from /app, beside its templates: of the installed copy only the metadata stays
+RUN /venv/bin/pip install --constraint constraints.txt ".[otel]" \
+    && rm -r /venv/lib/python3.11/site-packages/workspace /venv/lib/python3.11/site-packages/inference \
+    /venv/lib/python3.11/site-packages/billing
 
 FROM python:3.11-slim-bookworm
 

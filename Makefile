@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test test-vllm lint format bench protos clean
+.PHONY: run test test-vllm fuzz lint format bench protos clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python manage.py serve
@@ -14,6 +14,9 @@ test: $(VENV)/.installed-dev
 test-vllm: $(VENV)/.installed-dev
 	@test -n "$(LAB_TEST_VLLM_URL)" || { echo "Set LAB_TEST_VLLM_URL to a vLLM server: see docs/backends.md"; exit 2; }
 	$(BIN)/python -m pytest tests/routing/test_real_vllm.py
+
+fuzz: $(VENV)/.installed-dev
+	FUZZ_SECONDS=900 $(BIN)/python -m pytest tests/openapi/test_fuzz.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

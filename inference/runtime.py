@@ -1,16 +1,24 @@
-"""The engine of this process, and the names its model goes by."""
+"""The engine of this process, and the names its model goes by.
+
+PyTorch is imported when an engine is started, not before: the workers and the management commands have none.
+"""
+
+from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from inference.engine.config import EngineConfig
-from inference.engine.engine import Engine
 from workspace.errors import ApiError
+
+if TYPE_CHECKING:
+    from inference.engine.config import EngineConfig
+    from inference.engine.engine import Engine
 
 VERSION = version("lab-workspace")
 LORA_MODE = "dynamic"  # adapters come and go while the server runs
@@ -45,6 +53,8 @@ class Runtime:
         Raises:
             EngineError: the model cannot be served.
         """
+        from inference.engine.engine import Engine
+
         engine = Engine(config, on_evict)
         engine.start()
         self.engine = engine
@@ -81,6 +91,8 @@ runtime = Runtime()
 
 def engine_config(model_path: Path) -> EngineConfig:
     """The engine's configuration as the environment sets it."""
+    from inference.engine.config import EngineConfig
+
     return EngineConfig(
         model_path=model_path,
         device=settings.LAB_DEVICE,

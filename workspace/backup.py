@@ -67,10 +67,18 @@ def restore(home: LabHome, database_url: str, source: Path) -> None:
                 raise BackupFailed(f"{source} is not a backup: it holds no {DUMP}.")
             options = ("--exit-on-error", "--single-transaction", "--no-owner", f"--dbname={database_url}")
             postgres_tool("pg_restore", *options, str(dump))
-            dump.unlink()
-            shutil.copytree(folder, home.root, dirs_exist_ok=True)
+            for name in (*FILES, home.spool.name, home.adapters.name):
+                bring(Path(folder) / name, home.root / name)
     except (OSError, tarfile.TarError) as error:
         raise BackupFailed(f"{source} cannot be restored: {error}") from error
+
+
+def bring(source: Path, target: Path) -> None:
+    """Copy a file or a folder of the backup, if it holds one."""
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    elif source.exists():
+        shutil.copy2(source, target)
 
 
 def without_lock(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

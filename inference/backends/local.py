@@ -1,11 +1,13 @@
 """The engine of this process as a backend."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inference.backends.base import (
     AdapterFacts,
@@ -20,12 +22,15 @@ from inference.backends.base import (
     TokenLogprob,
 )
 from inference.engine import errors
-from inference.engine.engine import Engine
-from inference.engine.request import GenerationRequest, Output
+from inference.engine.request import GenerationRequest
 from inference.engine.sampling import SamplingParams
-from inference.engine.stream import OutputStream
 from inference.runtime import runtime
 from workspace.errors import ApiError, invalid
+
+if TYPE_CHECKING:
+    from inference.engine.engine import Engine
+    from inference.engine.request import Output
+    from inference.engine.stream import OutputStream
 
 
 class LocalBackend(Backend):

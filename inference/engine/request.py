@@ -1,11 +1,15 @@
 """What an engine is asked, and what it answers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from inference.engine.sampler import TokenLogprob
 from inference.engine.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from inference.engine.sampler import TokenLogprob
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -54,7 +58,7 @@ class Output:
     finish_reason: FinishReason | None = None
     error: str | None = None
 
-    def merged(self, later: "Output") -> "Output":
+    def merged(self, later: Output) -> Output:
         """Both pieces as one."""
         return Output(
             self.text + later.text,
