@@ -176,7 +176,26 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Lab Workspace",
-    "DESCRIPTION": "Serve LoRA adapters from a running base model and meter every token.",
+    "DESCRIPTION": (
+        "Serve LoRA adapters from a running base model and meter every token.\n\n"
+        "Send `Authorization: Bearer` with an API key (`hyb_…`), or with a CLI token (`stim_cli_…`) and "
+        "`X-Business-Profile-Id`. Every refusal is `{error: {message, type, code, param}}`; `code` is stable. "
+        "Every answer carries `x-request-id`. Addresses under `/api/v1/hybrie/` are those under `/v1/`."
+    ),
+    "TAGS": [
+        {"name": "chat", "description": "The OpenAI chat API."},
+        {"name": "models", "description": "What `model` may name."},
+        {"name": "adapters", "description": "Register, load, pin and unload LoRA adapters."},
+        {"name": "compute", "description": "The workspace's own servers."},
+        {"name": "usage", "description": "The ledger and what is summed from it."},
+        {"name": "billing", "description": "Bills, prices, limits, reconciliation."},
+        {"name": "keys", "description": "API keys."},
+        {"name": "byok", "description": "The workspace's keys at providers."},
+        {"name": "account", "description": "Who the caller is."},
+        {"name": "cli", "description": "Command-line logins and their session keys."},
+        {"name": "audit", "description": "Who changed what."},
+        {"name": "health", "description": "Readiness."},
+    ],
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,

@@ -34,9 +34,12 @@ class StrictFields:
 
     def refuse_other_types(self, data: dict[str, Any]) -> None:
         for name, value in data.items():
+            field = self.fields.get(name)
+            items = value if isinstance(field, serializers.ListField) and isinstance(value, list) else [value]
+            kind = field.child if isinstance(field, serializers.ListField) else field
             for field_type, (python_type, wanted) in JSON_TYPES.items():
-                is_of_type = type(value) is python_type or value is None
-                if isinstance(self.fields.get(name), field_type) and not is_of_type:
+                all_are = all(type(item) is python_type or item is None for item in items)
+                if isinstance(kind, field_type) and not all_are:
                     raise serializers.ValidationError({name: f"It must be {wanted}."})
 
     @classmethod

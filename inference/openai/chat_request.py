@@ -99,11 +99,16 @@ class Fields:
 
     def refuse_the_rest(self) -> None:
         for name, value in self.left.items():
-            if name in WITHOUT_EFFECT or value in NOT_SERVED.get(name, ()):
+            if name in WITHOUT_EFFECT or any(is_same(value, plain) for plain in NOT_SERVED.get(name, ())):
                 continue
             if name in NOT_SERVED:
                 raise invalid(name, f"{name} is not served here; leave it out.", "unsupported_parameter")
             raise invalid(name, f"{name} is not a parameter of chat completions.", "unknown_parameter")
+
+
+def is_same(value: Any, other: Any) -> bool:
+    """As JSON has it: 0 is not false."""
+    return type(value) is type(other) and value == other
 
 
 def parse_params(fields: Fields) -> ChatParams:

@@ -22,6 +22,7 @@ def error(response: httpx.Response) -> tuple[int, str, str | None]:
         ({"model": None}, "missing_required_parameter", "model"),
         ({"messages": None}, "missing_required_parameter", "messages"),
         ({"messages": []}, "invalid_value", "messages"),
+        ({"store": 0}, "unsupported_parameter", "store"),
         ({"messages": "hi"}, "invalid_value", "messages"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "invalid_value", "messages[0].role"),
         ({"messages": [{"role": "user", "content": 5}]}, "invalid_value", "messages[0].content"),

@@ -14,20 +14,24 @@ from tests.engine.tokenizers import byte_level_tokenizer
 from tests.startup.conftest import Served, start_server
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-BUDGET_S = int(os.environ.get("FUZZ_SECONDS", "40"))
+SECONDS = int(os.environ.get("FUZZ_SECONDS", "50"))
+PHASES = ("examples,stateful", "coverage,fuzzing")  # each gets half of the time
+CONTEXT = 128  # tokens, so that an answer without `max_tokens` ends soon
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`manage.py serve` with a tiny model, in a folder whose example adapter fits it."""
-    model = make_model("llama", tmp_path)
+    folder = tmp_path_factory.mktemp("fuzzed")
+    model = make_model("llama", folder)
+    shorten(model)
     byte_level_tokenizer(model)
-    make_adapter(model, tmp_path / "examples/refund_policy/adapter")
+    make_adapter(model, folder / "examples/refund_policy/adapter")
     server = start_server(
-        tmp_path / "home",
+        folder / "home",
         model,
-        folder=tmp_path,
-        LAB_ADAPTER_ROOTS=str(tmp_path / "examples"),
+        folder=folder,
+        LAB_ADAPTER_ROOTS=str(folder / "examples"),
         LAB_OPEN_LOOPBACK="0",
         LAB_LOG_LEVEL="CRITICAL",
         HF_HUB_OFFLINE="1",
@@ -36,11 +40,19 @@ def server(tmp_path: Path) -> Iterator[Served]:
     server.stop()
 
 
-@pytest.mark.timeout(BUDGET_S + 200)
-def test_no_request_finds_a_fault_or_an_answer_that_is_not_described(server: Served, tmp_path: Path) -> None:
+def shorten(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": CONTEXT}))
+
+
+@pytest.mark.timeout(SECONDS + 300)
+@pytest.mark.parametrize("phases", PHASES)
+def test_no_request_finds_a_fault_or_an_answer_that_is_not_described(
+    phases: str, server: Served, tmp_path: Path
+) -> None:
     token = json.loads((server.home / "bootstrap.json").read_text())["cli_token"]
     command = [Path(sys.executable).with_name("schemathesis"), f"--config-file={CONFIG}", "run", "--no-color"]
-    options = [f"--max-time={BUDGET_S}", "--phases=examples,coverage,fuzzing,stateful"]
+    options = [f"--max-time={SECONDS // len(PHASES)}", f"--phases={phases}"]
     run = subprocess.run(
         [*command, *options, f"{server.url}/api/schema?format=json"],
         env={**os.environ, "LAB_CLI_TOKEN": token},

@@ -28,7 +28,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def lines(smollm_path: Path, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The log of a server that answered three requests and was stopped."""
+    """The log of a server that answered a few requests and was stopped."""
     server = start_server(
         tmp_path_factory.mktemp("observed"),
         smollm_path,
@@ -37,6 +37,7 @@ def lines(smollm_path: Path, collector: Collector, tmp_path_factory: pytest.Temp
     ).wait_until_up()
     ask(server, "plain-1", CHAT)
     ask(server, "streamed-1", {**CHAT, "stream": True})
+    httpx.get(f"{server.url}/v1/forged%0A%7B%7D", headers={"x-request-id": "forger-1"})
     refused = ask(server, "refused-1", {**CHAT, "model": "nobody"})
     assert (refused.status_code, refused.headers["x-request-id"]) == (404, "refused-1")
     code, output = server.stop()
@@ -58,6 +59,11 @@ def test_each_request_has_its_line_with_id_status_and_duration(lines: list[dict[
     assert access["plain-1"]["path"] == "/v1/chat/completions"
     assert [access[name]["status"] for name in ("plain-1", "streamed-1", "refused-1")] == [200, 200, 404]
     assert all(line["duration_ms"] > 0 for line in access.values())
+
+
+def test_a_path_cannot_forge_a_line(lines: list[dict[str, Any]]) -> None:
+    asked = [line for line in lines if line["request_id"] == "forger-1" and line["logger"] == "lab.access"]
+    assert [line["path"] for line in asked] == ["/v1/forged%0A%7B%7D"]
 
 
 def test_other_lines_of_a_request_carry_its_id(lines: list[dict[str, Any]]) -> None:
