@@ -43,7 +43,8 @@ class AccessLog:
                 status = message["status"]
             await send(message)
 
-        method, path = scope["method"], scope["raw_path"].decode("ascii")  # as sent, so that no line can be forged
+        # The path as it was sent, percent-encoded, so that none can forge a line
+        method, path = scope["method"], scope["raw_path"].decode("ascii", "backslashreplace")
         asked = {
             "http.request.method": method,
             "url.path": path,
