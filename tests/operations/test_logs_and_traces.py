@@ -28,13 +28,15 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def lines(smollm_path: Path, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The log of a server that answered a few requests and was stopped."""
+    """The log of a server, without workers, that answered a few requests and was stopped."""
     server = start_server(
         tmp_path_factory.mktemp("observed"),
         smollm_path,
         LAB_LOG_FORMAT="json",
+        LAB_RUN_WORKERS="0",
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
     ).wait_until_up()
+    assert not any("celery" in child.cmdline() for child in server.children())
     ask(server, "plain-1", CHAT)
     ask(server, "streamed-1", {**CHAT, "stream": True})
     httpx.get(f"{server.url}/v1/forged%0A%7B%7D", headers={"x-request-id": "forger-1"})
