@@ -58,8 +58,9 @@ def test_the_schedule_holds_what_runs_by_itself(schedule: dict[str, str]) -> Non
 
 
 def test_every_scheduled_task_runs_once(schedule: dict[str, str], queue: Celery, transactional_db: None) -> None:
-    with start_worker(queue, perform_ping_check=False, pool="solo"):
+    own = queue.connection_for_write()  # the pool may still know the broker of another test
+    with own, start_worker(queue, perform_ping_check=False, pool="solo"):
         for name, task in schedule.items():
-            sent = queue.tasks[task].apply_async()
+            sent = queue.tasks[task].apply_async(connection=own)
             sent.get(timeout=60)
             assert sent.successful(), name

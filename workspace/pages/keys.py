@@ -28,6 +28,7 @@ def keys(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     if request.method != "POST":
         return listing(request, principal)
     form = NewKey(data=typed(request))
+    form.is_form = True
     try:
         valid = form.is_valid()
         if valid:
