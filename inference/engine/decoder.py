@@ -21,6 +21,15 @@ class Decoder:
     def forward(self, step: Step) -> Tensor:
         """Logits after the step's sampled tokens: [sampled, vocab], float32."""
         spec, weights = self.spec, self.weights
+        last = weights.final_norm(self.hidden(step, spec.layers).index_select(0, step.sampled))
+        logits = weights.lm_head(last).float()
+        if spec.logit_softcap:
+            logits = torch.tanh(logits / spec.logit_softcap) * spec.logit_softcap
+        return logits
+
+    def hidden(self, step: Step, layers: int) -> Tensor:
+        """The residual stream after the first `layers` layers: [T, hidden]."""
+        spec, weights = self.spec, self.weights
         x = F.embedding(step.tokens, weights.embedding)
         if spec.embedding_scale != 1.0:
             x = x * torch.tensor(spec.embedding_scale, dtype=x.dtype, device=x.device)
@@ -28,14 +37,10 @@ class Decoder:
             (cosines.index_select(0, step.positions), sines.index_select(0, step.positions))
             for cosines, sines in self.rotations
         ]
-        for index, layer in enumerate(weights.layers):
+        for index, layer in enumerate(weights.layers[:layers]):
             x = x + self.attention(x, index, layer, step, turns[spec.rope_of_layer[index]])
             x = x + self.feed_forward(x, index, layer, step)
-        last = weights.final_norm(x.index_select(0, step.sampled))
-        logits = weights.lm_head(last).float()
-        if spec.logit_softcap:
-            logits = torch.tanh(logits / spec.logit_softcap) * spec.logit_softcap
-        return logits
+        return x
 
     def attention(self, x: Tensor, index: int, layer: LayerWeights, step: Step, turn: tuple[Tensor, Tensor]) -> Tensor:
         spec = self.spec

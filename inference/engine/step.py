@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,9 +10,17 @@ from torch import Tensor
 from inference.engine.families import DecoderSpec
 from inference.engine.kv_cache import KVRow, Slab
 from inference.engine.lora import Slot
-from inference.engine.lora_plan import LoraPlan, arrange
+from inference.engine.lora_plan import arrange
+from inference.engine.projections import Group
 
 Masks = dict[int | None, Tensor]
+
+
+class Plan(Protocol):
+    """What changes the outputs of the linear layers of a step; for requests that is a `LoraPlan`."""
+
+    def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
+        """Change y [tokens, out], the group's outputs for its inputs x [tokens, in], in place."""
 
 
 @dataclass(slots=True)
@@ -89,7 +98,7 @@ class Step:
 
     tokens: Tensor
     positions: Tensor
-    plan: LoraPlan
+    plan: Plan
     writes: tuple[Write, ...]
     groups: tuple[DecodeGroup, ...]
     chunks: tuple[PrefillChunk, ...]

@@ -1,0 +1,54 @@
+"""Greedy answers of a running engine, many at once."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from inference.engine.engine import Engine
+from inference.engine.request import GenerationRequest, Output
+from inference.engine.sampling import SamplingParams
+
+AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A chat prompt, and the loaded adapter to answer with; None is the base model."""
+
+    prompt: list[int]
+    adapter_key: str | None = None
+
+
+def ask(engine: Engine, text: str, adapter_key: str | None = None) -> Asked:
+    return Asked(engine.tokenizer.encode_chat([{"role": "user", "content": text}]), adapter_key)
+
+
+def answers(engine: Engine, asked: Sequence[Asked], max_tokens: int) -> list[list[int]]:
+    """The tokens of each answer, in order.
+
+    Raises:
+        RuntimeError: the engine failed at one of them.
+    """
+    outputs: list[Output | None] = [None] * len(asked)
+    free = threading.Semaphore(AT_ONCE)
+    sampling = replace(SamplingParams(), temperature=0.0, max_tokens=max_tokens)
+
+    def submit(index: int, question: Asked) -> None:
+        def take(output: Output) -> None:
+            before = outputs[index]
+            outputs[index] = output if before is None else before.merged(output)
+            if output.finish_reason:
+                free.release()
+
+        free.acquire()
+        engine.submit(GenerationRequest(f"d2l-{index}", question.prompt, sampling, question.adapter_key), take)
+
+    for index, question in enumerate(asked):
+        submit(index, question)
+    for _ in range(AT_ONCE):
+        free.acquire()
+    done = [output for output in outputs if output is not None]
+    for output in done:
+        if output.error:
+            raise RuntimeError(f"The engine failed: {output.error}")
+    return [[token for token in output.tokens if token not in engine.tokenizer.eos] for output in done]

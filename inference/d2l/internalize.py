@@ -1,0 +1,60 @@
+"""A document in, the folder of an adapter out, in one pass."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.d2l.errors import DocumentTooLong
+from inference.d2l.factors import write
+from inference.d2l.hypernetwork import Hypernetwork
+from inference.d2l.peft_files import save
+from inference.d2l.reader import Reader
+from inference.d2l.selection import select
+from inference.d2l.sentences import sentences
+from inference.engine.decoder import Decoder
+from inference.engine.tokenizer import Tokenizer
+
+LONGEST_DOCUMENT = 8192  # tokens
+CHARACTERS_PER_TOKEN = 32  # more than any text has on average; spares tokenizing what is too long anyway
+
+
+@dataclass(frozen=True)
+class Internalized:
+    """What was made: the tokens that were read, and the adapter's rank."""
+
+    document_tokens: int
+    rank: int
+
+
+class Internalizer:
+    """One base model with the hypernetwork that was trained on it.
+
+    Raises:
+        HypernetworkMisfit, BaseUnsupported
+    """
+
+    def __init__(self, hypernetwork: Hypernetwork, decoder: Decoder, tokenizer: Tokenizer, base_model: str) -> None:
+        hypernetwork.require_fit(decoder, base_model)
+        self.hypernetwork = hypernetwork
+        self.reader = Reader(decoder, tokenizer)
+        self.base_model = base_model
+
+    def internalize(self, text: str, folder: Path) -> Internalized:
+        """Write the adapter of a document into a folder.
+
+        The first layers read every sentence, the salience ranks them, and all layers read those that are kept.
+
+        Raises:
+            DocumentTooLong, EmptyDocument, InvalidRequest
+        """
+        if len(text) > LONGEST_DOCUMENT * CHARACTERS_PER_TOKEN:
+            raise DocumentTooLong(LONGEST_DOCUMENT, len(text) // CHARACTERS_PER_TOKEN)
+        pieces = sentences(text, self.reader.tokenizer)
+        tokens = sum(len(piece) for piece in pieces)
+        if tokens > LONGEST_DOCUMENT:
+            raise DocumentTooLong(LONGEST_DOCUMENT, tokens)
+        salience = self.hypernetwork.salience
+        states = self.reader.states(pieces, salience.layers)
+        kept = select([salience.logits(state) for state in states], len(self.reader.opening.slots))
+        chosen = [pieces[each.sentence] for each in kept]
+        factors = write(self.hypernetwork, self.reader, chosen, [each.places for each in kept])
+        return Internalized(tokens, save(factors, folder, self.base_model))
