@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from inference.backends import LOCAL_BACKEND, backend_named, server_of
@@ -36,6 +39,8 @@ class Registration:
     version: str = "1"
     checksum_sha256: str | None = None
     pinned: bool = False
+    session_key: str = ""
+    ttl_seconds: int | None = None
 
 
 def find(workspace: Workspace, adapter_id: str) -> Adapter:
@@ -51,7 +56,7 @@ def find(workspace: Workspace, adapter_id: str) -> Adapter:
 
 
 def register(workspace: Workspace, folder: Path, wanted: Registration) -> Adapter:
-    """Check a PEFT folder against the base model, store its files and record it.
+    """Check a PEFT folder against the base model, store its files and record it; its time starts now.
 
     Raises:
         ApiError: 409 `adapter_exists`, 422 `adapter_incompatible` or `checksum_mismatch`.
@@ -76,6 +81,9 @@ def register(workspace: Workspace, folder: Path, wanted: Registration) -> Adapte
                 version=wanted.version,
                 source=wanted.source,
                 pinned=wanted.pinned,
+                session_key=wanted.session_key,
+                ttl_seconds=wanted.ttl_seconds,
+                expires_at=in_seconds(wanted.ttl_seconds),
                 base_model=facts.base_model,
                 rank=facts.rank,
                 alpha=facts.alpha,
@@ -89,6 +97,11 @@ def register(workspace: Workspace, folder: Path, wanted: Registration) -> Adapte
         refuse_taken(workspace, wanted.adapter_id)
         raise
     return find(workspace, wanted.adapter_id)
+
+
+def in_seconds(ttl: int | None) -> CombinedExpression | None:
+    """When a time to live that starts now is over, by the database's clock."""
+    return None if ttl is None else Now() + timedelta(seconds=ttl)
 
 
 def describe(rows: Iterable[Adapter]) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from billing.meter import MeterInUse, meter
 from billing.spool import SpoolDamaged
 from inference import adapters, examples
 from inference.engine.errors import EngineError
+from inference.housekeeping import Housekeeping
 from inference.model_files import ModelFolder, ModelUnavailable, resolve_model
 from inference.rpc.server import RpcServer
 from inference.runtime import engine_config, runtime
@@ -198,6 +199,9 @@ class Server:
             return
         finally:
             connections.close_all()
+        housekeeping = Housekeeping()
+        housekeeping.start()
+        self.stack.callback(housekeeping.stop)
         runtime.open()
         logger.info("serving %s on port %d", runtime.model_name, settings.LAB_PORT)
         greet()

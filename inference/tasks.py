@@ -1,20 +1,25 @@
-"""What inference does on its own, by Celery beat. Each task may run twice or late without harm."""
+"""What inference does on its own, by Celery beat, and what it leaves to a worker. Each may run twice without harm."""
 
 from typing import Any
 
 from celery import Celery, shared_task
 from django.utils import timezone
 
+from inference import expiry
 from inference.models import ComputeBackend
 from inference.servers import check
 from workspace.celery import app
 
 CHECK_EVERY_S = 5
+EXPIRE_EVERY_S = 10
+RESUME_EVERY_S = 30
 
 
 @app.on_after_finalize.connect
 def schedule(sender: Celery, **_: Any) -> None:
     sender.add_periodic_task(CHECK_EVERY_S, check_servers.s(), name="check-servers", expires=CHECK_EVERY_S)
+    sender.add_periodic_task(EXPIRE_EVERY_S, expire_adapters.s(), name="expire-adapters", expires=EXPIRE_EVERY_S)
+    sender.add_periodic_task(RESUME_EVERY_S, resume_work.s(), name="resume-work", expires=RESUME_EVERY_S)
 
 
 @shared_task
@@ -30,3 +35,36 @@ def check_server(pk: str) -> None:
     row = ComputeBackend.objects.filter(pk=pk).first()
     if row is not None:
         check(row)
+
+
+@shared_task
+def expire_adapters() -> None:
+    """Unload expired adapters from other nodes, mark their documents, and delete weights that are over their grace."""
+    expiry.unload_from_servers()
+    expiry.mark_documents()
+    expiry.delete_weights()
+
+
+@shared_task
+def resume_work() -> None:
+    """Send again what no worker is at: the first one died, or the broker lost it."""
+    from inference import distilling, training_jobs
+
+    for pk in distilling.waiting():
+        distill_document.delay(str(pk))
+    for pk in training_jobs.waiting():
+        train_hypernetwork.delay(str(pk))
+
+
+@shared_task
+def distill_document(pk: str) -> None:
+    from inference import distilling
+
+    distilling.work(pk)
+
+
+@shared_task
+def train_hypernetwork(pk: str) -> None:
+    from inference import training_jobs
+
+    training_jobs.work(pk)

@@ -20,6 +20,7 @@ from workspace.models import (
     Internalization,
     Membership,
     ProviderCredential,
+    TrainingJob,
     User,
     Workspace,
 )
@@ -143,9 +144,19 @@ class AdapterPlacementAdmin(ReadOnlyAdmin):
 
 @admin.register(Internalization)
 class InternalizationAdmin(ReadOnlyAdmin):
-    list_display = ("name", "workspace", "adapter", "status", "method", "document_tokens", "expires_at", "created_at")
+    list_display = (
+        *("name", "workspace", "wanted_id", "status", "method", "document_tokens", "internalize_ms"),
+        *("adapter__expires_at", "created_at"),
+    )
     list_filter = ("status", "method", "workspace")
-    search_fields = ("name", "session_key", "document_sha256")
+    search_fields = ("name", "wanted_id", "session_key", "document_sha256")
+    date_hierarchy = "created_at"
+
+
+@admin.register(TrainingJob)
+class TrainingJobAdmin(ReadOnlyAdmin):
+    list_display = ("id", "workspace", "base_model", "status", "step", "steps", "created_at", "finished_at")
+    list_filter = ("status", "workspace")
     date_hierarchy = "created_at"
 
 

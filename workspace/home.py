@@ -44,6 +44,11 @@ class LabHome:
         return self.root / "spool"
 
     @property
+    def hypernetworks(self) -> Path:
+        """Hypernetworks that were trained here."""
+        return self.root / "hypernetworks"
+
+    @property
     def imports(self) -> Path:
         """Where people may put adapter folders to register by `adapter_path`."""
         return self.root / "import"

@@ -24,10 +24,12 @@ from inference.backends.base import (
 from inference.engine import errors
 from inference.engine.request import GenerationRequest
 from inference.engine.sampling import SamplingParams
+from inference.hypernetworks import hypernetworks
 from inference.runtime import runtime
 from workspace.errors import ApiError, invalid
 
 if TYPE_CHECKING:
+    from inference.d2l.internalize import Internalized
     from inference.engine.engine import Engine
     from inference.engine.request import Output
     from inference.engine.stream import OutputStream
@@ -51,6 +53,32 @@ class LocalBackend(Backend):
     def unload(self, key: str) -> None:
         with refusals():
             runtime.require_engine().unload_adapter(key)
+
+    def hypernetwork_fits(self) -> bool:
+        """Whether there is a hypernetwork for the base model."""
+        return hypernetworks.internalizer(runtime.require_engine(), runtime.model_name) is not None
+
+    def internalize(self, text: str, folder: Path) -> Internalized:
+        """Write the adapter of a document into a folder (Doc-to-LoRA); blocks for about a second.
+
+        Raises:
+            ApiError: 400 `document_empty`, 413 `document_too_long`, 422 `hypernetwork_missing`.
+        """
+        from inference.d2l.errors import DocumentTooLong, EmptyDocument
+
+        engine = runtime.require_engine()
+        internalizer = hypernetworks.internalizer(engine, runtime.model_name)
+        if internalizer is None:
+            message = f"There is no hypernetwork for {runtime.model_name}; method can be distill."
+            raise ApiError(422, "hypernetwork_missing", message, "method")
+        try:
+            return internalizer.internalize(text, folder)
+        except DocumentTooLong as error:
+            raise ApiError(413, error.code, str(error), "document_text") from error
+        except EmptyDocument as error:
+            raise ApiError(400, error.code, str(error), "document_text") from error
+        except errors.InvalidRequest as error:
+            raise invalid("document_text", str(error)) from error
 
     def status(self) -> BackendStatus:
         engine = runtime.require_engine()

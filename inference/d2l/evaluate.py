@@ -36,7 +36,9 @@ def score(found: Sequence[Answer]) -> float:
 
 def on_base(engine: Engine, documents: Sequence[Document]) -> list[Answer]:
     """Without any document: what the model knows or guesses."""
-    return answered(engine, documents, [ask(engine, question.text) for each in documents for question in each.questions])
+    return answered(
+        engine, documents, [ask(engine, question.text) for each in documents for question in each.questions]
+    )
 
 
 def in_context(engine: Engine, documents: Sequence[Document]) -> list[Answer]:
@@ -48,9 +50,7 @@ def in_context(engine: Engine, documents: Sequence[Document]) -> list[Answer]:
     )
 
 
-def with_adapters(
-    engine: Engine, documents: Sequence[Document], make: Callable[[str, Path], object]
-) -> list[Answer]:
+def with_adapters(engine: Engine, documents: Sequence[Document], make: Callable[[str, Path], object]) -> list[Answer]:
     """With an adapter of each document, which `make` writes into a folder."""
     found: list[Answer] = []
     together = engine.config.max_active_loras

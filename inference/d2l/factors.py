@@ -62,7 +62,9 @@ def answering(x: Tensor, directions: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def write(hypernetwork: Hypernetwork, reader: Reader, sentences: list[list[int]], places: list[list[int]]) -> dict[int, Factors]:
+def write(
+    hypernetwork: Hypernetwork, reader: Reader, sentences: list[list[int]], places: list[list[int]]
+) -> dict[int, Factors]:
     """The factors of each adapted layer for some tokens of some sentences, which fill the slots in order.
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from inference.d2l.data import Document, fact_document, needle_document
 from inference.d2l.errors import Cancelled
-from inference.d2l.evaluate import in_context, on_base, score, with_adapters
+from inference.d2l.evaluate import Answer, in_context, on_base, score, with_adapters
 from inference.d2l.hypernetwork import Hypernetwork
 from inference.d2l.internalize import Internalizer
 from inference.engine.engine import Engine
@@ -43,15 +43,17 @@ def held_out_facts(seed: int, count: int) -> list[Document]:
 def measure(engine: Engine, network: Hypernetwork, seed: int, cancelled: Callable[[], bool]) -> TrainingScore:
     """Raises Cancelled."""
     internalizer = Internalizer(network, engine.runner.decoder, engine.tokenizer, network.base_name)
-    facts = held_out_facts(seed, DOCUMENTS)
-    shares: list[float] = []
-    for found in (
-        lambda: with_adapters(engine, held_out_needles(seed, DOCUMENTS, NEEDLE_WORDS), internalizer.internalize),
-        lambda: with_adapters(engine, facts, internalizer.internalize),
-        lambda: in_context(engine, facts),
-        lambda: on_base(engine, facts),
-    ):
+    needles, facts = held_out_needles(seed, DOCUMENTS, NEEDLE_WORDS), held_out_facts(seed, DOCUMENTS)
+
+    def share(found: Callable[[], list[Answer]]) -> float:
         if cancelled():
             raise Cancelled
-        shares.append(round(score(found()), 3))
-    return TrainingScore(*shares, documents=DOCUMENTS)
+        return round(score(found()), 3)
+
+    return TrainingScore(
+        needle=share(lambda: with_adapters(engine, needles, internalizer.internalize)),
+        facts=share(lambda: with_adapters(engine, facts, internalizer.internalize)),
+        facts_in_context=share(lambda: in_context(engine, facts)),
+        facts_on_base=share(lambda: on_base(engine, facts)),
+        documents=DOCUMENTS,
+    )

@@ -89,7 +89,7 @@ class Hypernetwork:
                 facts = file.metadata() or {}
                 if facts.get("format") != FORMAT:
                     raise ValueError(f"{path} is not a hypernetwork of the format {FORMAT}.")
-                tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+                tensors = {name: file.get_tensor(name).float() for name in list(file.keys())}
         except SafetensorError as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
         parts = {name.removeprefix("salience."): value for name, value in tensors.items() if "." in name}

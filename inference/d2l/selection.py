@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 TELLING = 4  # tokens of a sentence by which it is ranked
+LEAST_WORTH = 0.5  # of the best sentence's: what tells less only distracts
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,12 @@ def select(scores: Sequence[Tensor], room: int) -> list[Kept]:
     Returns:
         in the order of the document.
     """
-    rank = sorted(range(len(scores)), key=lambda index: -worth(scores[index]))
+    worths = [worth(score) for score in scores]
+    rank = sorted(range(len(scores)), key=lambda index: -worths[index])
     kept: dict[int, list[int]] = {}
     for index in rank:
         telling = (scores[index] > 0).nonzero().flatten().tolist()
-        if telling and len(telling) <= room:
+        if telling and len(telling) <= room and worths[index] >= LEAST_WORTH * worths[rank[0]]:
             kept[index] = telling
             room -= len(telling)
     if not kept:

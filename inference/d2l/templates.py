@@ -7,6 +7,8 @@ the bar are held out: no wording of one side is ever used on the other.
 from dataclasses import dataclass
 from itertools import product
 
+from inference.d2l.values import listed
+
 
 @dataclass(frozen=True)
 class Template:
@@ -158,17 +160,19 @@ FACTS = (
 )
 
 FILLER_PARTS = (
-    (
+    listed(
         "The grass / A light wind / The river / The old library / A narrow path / The train / Someone in the house / "
-        "The garden / Our team / This page / The road to the hills / A small bird / The office / Everyone / The evening / "
-        "A long letter / The kitchen / Most of the guests / The last bus / A quiet voice"
-    ).split(" / "),
-    (
+        "The garden / Our team / This page / The road to the hills / A small bird / The office / Everyone / "
+        "The evening / A long letter / The kitchen / Most of the guests / The last bus / A quiet voice",
+        " / ",
+    ),
+    listed(
         "is green and still / moved slowly through the valley / waits for the rain / was there before the summer / "
         "opens onto a small yard / likes a clear morning / had little to say / is looked after with care / "
         "comes and goes / turned towards the light / will be welcome again / went on as before / stays open to all / "
-        "leads to the old wall / sleeps until noon / changes with the weather / gave no answer / is part of the story"
-    ).split(" / "),
+        "leads to the old wall / sleeps until noon / changes with the weather / gave no answer / is part of the story",
+        " / ",
+    ),
 )
 FILLERS = [f"{subject} {rest}." for subject, rest in product(*FILLER_PARTS)] + [
     "Please read this carefully before you go on.",
@@ -179,15 +183,17 @@ FILLERS = [f"{subject} {rest}." for subject, rest in product(*FILLER_PARTS)] + [
     "Thank you for reading this far.",
 ]
 HELD_OUT_FILLER_PARTS = (
-    (
+    listed(
         "Snow / The market / A cat / The harbour / Clouds / Someone upstairs / The mill / A wooden ladder / "
-        "The children / An empty cup / The museum shop / Fresh paint"
-    ).split(" / "),
-    (
+        "The children / An empty cup / The museum shop / Fresh paint",
+        " / ",
+    ),
+    listed(
         "covered the steps / smelled of apples and dust / lay near the warm door / drew maps of other places / "
         "stood against the fence / fell asleep after lunch / was left behind / gathered above the roofs / "
-        "made the afternoon longer / needed a little patience"
-    ).split(" / "),
+        "made the afternoon longer / needed a little patience",
+        " / ",
+    ),
 )
 HELD_OUT_FILLERS = [f"{subject} {rest}." for subject, rest in product(*HELD_OUT_FILLER_PARTS)] + [
     "Thank you for your patience and your trust.",

@@ -7,25 +7,57 @@ from itertools import product
 
 HELD_OUT_SHARE = 4  # one value in four
 
-FIRST = (
-    "Anna Omar Lucy Peter Mira Hugo Ivy Noah Clara Felix Rosa Tariq Elsa Bruno Nina Oscar Jade Liam Vera Simon".split()
+
+def listed(text: str, between: str = ", ") -> list[str]:
+    return text.split(between)
+
+
+FIRST = [
+    "Anna",
+    "Omar",
+    "Lucy",
+    "Peter",
+    "Mira",
+    "Hugo",
+    "Ivy",
+    "Noah",
+    "Clara",
+    "Felix",
+    "Rosa",
+    "Tariq",
+    "Elsa",
+    "Bruno",
+    "Nina",
+    "Oscar",
+    "Jade",
+    "Liam",
+    "Vera",
+    "Simon",
+]
+LAST = listed(
+    "Berg Cole Dunn Ellis Frost Grant Hale Irving Keane Lowe Marsh Novak Price Quinn Reyes Stone Torres Webb", " "
 )
-LAST = "Berg Cole Dunn Ellis Frost Grant Hale Irving Keane Lowe Marsh Novak Price Quinn Reyes Stone Torres Webb".split()
-MAKES = "Alto Brisa Cinder Delta Ember Fable Garnet Halo Indigo Juno Kestrel Lumen Mistral Nimbus Orbit Pico".split()
-THINGS = "kettle lamp backpack chair blender tent bicycle camera speaker heater desk jacket".split()
-EVENTS = (
+MAKES = listed(
+    "Alto Brisa Cinder Delta Ember Fable Garnet Halo Indigo Juno Kestrel Lumen Mistral Nimbus Orbit Pico", " "
+)
+THINGS = listed("kettle lamp backpack chair blender tent bicycle camera speaker heater desk jacket", " ")
+EVENTS = listed(
     "yoga class / book club / staff meeting / chess evening / cooking course / guided tour / choir rehearsal / "
     "safety training / poetry reading / film night / language exchange / garden workshop / pottery lesson / "
-    "swimming course / budget review / quiz night"
-).split(" / ")
-PLACES = "Oslo Lisbon Leeds Turin Ghent Porto Cork Basel Vienna Malmo Lyon Krakow Seville Bergen Dublin Tartu".split()
-COLOURS = "red, green, black, white, silver, orange, purple, yellow, brown, pink, dark blue, light grey".split(", ")
-MATERIALS = "steel, oak, bamboo, glass, cotton, leather, aluminium, ceramic, wool, copper, cork, plastic".split(", ")
-JOBS = (
+    "swimming course / budget review / quiz night",
+    " / ",
+)
+PLACES = listed(
+    "Oslo Lisbon Leeds Turin Ghent Porto Cork Basel Vienna Malmo Lyon Krakow Seville Bergen Dublin Tartu", " "
+)
+COLOURS = listed("red, green, black, white, silver, orange, purple, yellow, brown, pink, dark blue, light grey")
+MATERIALS = listed("steel, oak, bamboo, glass, cotton, leather, aluminium, ceramic, wool, copper, cork, plastic")
+JOBS = listed(
     "accountant, nurse, head of sales, gardener, translator, plumber, lawyer, data analyst, cook, librarian, "
-    "site manager, driver, editor, receptionist, electrician, buyer"
-).split(", ")
-WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+    "site manager, driver, editor, receptionist, electrician, buyer",
+    ", ",
+)
+WEEKDAYS = listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday", " ")
 
 
 def held_out(text: str) -> bool:

@@ -4,6 +4,7 @@ from workspace.models.credentials import ApiKey, CliToken
 from workspace.models.device_logins import DeviceGrantRefused, DeviceLogin
 from workspace.models.internalizations import Internalization
 from workspace.models.providers import ProviderCredential
+from workspace.models.training_jobs import TrainingJob
 from workspace.models.users import User
 from workspace.models.workspaces import Membership, Role, Workspace
 
@@ -20,6 +21,7 @@ __all__ = [
     "Membership",
     "ProviderCredential",
     "Role",
+    "TrainingJob",
     "User",
     "Workspace",
 ]

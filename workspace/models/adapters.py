@@ -29,6 +29,9 @@ class AdapterQuerySet(models.QuerySet["Adapter"]):
     def unexpired(self) -> "AdapterQuerySet":
         return self.exclude(expires_at__lte=Now())
 
+    def expired(self) -> "AdapterQuerySet":
+        return self.filter(expires_at__lte=Now())
+
     def with_expiry(self) -> "AdapterQuerySet":
         """Annotate `has_expired`."""
         expired = models.Q(expires_at__isnull=False, expires_at__lte=Now())
@@ -57,6 +60,7 @@ class Adapter(models.Model):
     session_key = models.CharField(max_length=200, blank=True)
     ttl_seconds = models.PositiveIntegerField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    weights_deleted_at = models.DateTimeField(null=True, blank=True, help_text="When an expired one lost its files.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = AdapterQuerySet.as_manager()

@@ -1,0 +1,189 @@
+"""Context distillation: an adapter learned by gradient, for any base model (Askell et al. 2021, arXiv 2112.00861).
+
+The teacher is the base model with a sentence of the document in its prompt, the student the same model with the
+adapter and without the sentence. On questions that the model asks itself about the sentence the student learns to
+answer as the teacher does when it states the sentence.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM
+
+from inference.d2l.errors import BaseUnsupported, Cancelled, DocumentTooLong
+from inference.d2l.self_questions import self_questions
+from inference.d2l.sentences import sentences
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.tokenizer import Tokenizer
+
+LONGEST_DOCUMENT = 2048  # tokens
+QUESTIONS_EACH = 3
+RANK = 8
+LEARNING_RATE = 4e-3
+BATCH_TOKENS = 768
+MOST_EPOCHS = 12
+ENOUGH = 0.98  # of the held-out answer tokens are what the teacher would say
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What was made: `held_out_score` is the share of answer tokens right on questions that were not learned from."""
+
+    document_tokens: int
+    rank: int
+    held_out_score: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One question with its answer, as the student and as the teacher read it; the answer ends both."""
+
+    student: list[int]
+    teacher: list[int]
+    answer: int
+
+
+def distill(
+    model_folder: Path,
+    document: str,
+    folder: Path,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+    seed: int = 0,
+) -> Distilled:
+    """Write the adapter of a document into a folder.
+
+    Args:
+        progress: told the share that is done and what is being done.
+        cancelled: asked at every step.
+
+    Raises:
+        BaseUnsupported, Cancelled, DocumentTooLong, EmptyDocument; EngineError: the model cannot be loaded.
+    """
+    progress(0.0, "Reading the document")
+    lessons, held_out, tokens = prepare(model_folder, document, progress, seed)
+    if cancelled():
+        raise Cancelled
+    torch.manual_seed(seed)
+    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    try:
+        model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear"))
+    except ValueError as error:
+        raise BaseUnsupported(f"No adapter can be trained for the base model: {error}") from error
+    steps, score = learn(model, lessons, held_out, progress, cancelled, random.Random(seed))
+    model.save_pretrained(folder)
+    return Distilled(tokens, RANK, round(score, 3), steps)
+
+
+def prepare(model_folder: Path, document: str, progress: Progress, seed: int) -> tuple[list[Lesson], list[Lesson], int]:
+    """The lessons to learn from, those held out (one of each sentence's), and the document's tokens."""
+    engine = Engine(EngineConfig(model_folder))
+    engine.start()
+    try:
+        pieces = sentences(document, engine.tokenizer)
+        tokens = sum(len(piece) for piece in pieces)
+        if tokens > LONGEST_DOCUMENT:
+            raise DocumentTooLong(LONGEST_DOCUMENT, tokens)
+        statements = [engine.tokenizer.decode(piece).strip() for piece in pieces]
+        progress(0.05, "Asking itself questions about it")
+        questions = self_questions(engine, statements, QUESTIONS_EACH, seed)
+        lessons: list[Lesson] = []
+        held_out: list[Lesson] = []
+        for statement, asked in zip(statements, questions, strict=True):
+            made = [lesson(engine.tokenizer, statement, question) for question in asked]
+            lessons += made[: max(1, len(made) - 1)]
+            held_out += made[len(made) - 1 :]
+        return lessons, held_out, tokens
+    finally:
+        engine.stop()
+
+
+def lesson(tokenizer: Tokenizer, statement: str, question: str) -> Lesson:
+    answer = [*tokenizer.encode(statement), tokenizer.eos[-1]]
+    student = tokenizer.encode_chat([{"role": "user", "content": question}])
+    teacher = tokenizer.encode_chat([{"role": "user", "content": f"{statement}\n\n{question}"}])
+    return Lesson(student + answer, teacher + answer, len(answer))
+
+
+def learn(
+    model: PeftModel,
+    lessons: list[Lesson],
+    held_out: list[Lesson],
+    progress: Progress,
+    cancelled: Callable[[], bool],
+    draw: random.Random,
+) -> tuple[int, float]:
+    """Until the held-out lessons are known, or enough is enough; returns the steps and the held-out score."""
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], LEARNING_RATE, weight_decay=0.0)
+    steps, score = 0, 0.0
+    targets: dict[int, Tensor] = {}
+    for epoch in range(MOST_EPOCHS):
+        draw.shuffle(lessons)
+        for batch in batches(lessons):
+            if cancelled():
+                raise Cancelled
+            loss = divergence(model, batch, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            steps += 1
+            progress(0.2 + 0.8 * epoch / MOST_EPOCHS, f"Learning: epoch {epoch + 1}, loss {loss.item():.2f}")
+        score = share_right(model, held_out)
+        if score >= ENOUGH:
+            break
+    return steps, score
+
+
+def batches(lessons: Sequence[Lesson]) -> list[list[Lesson]]:
+    """Lessons together as long as they have at most `BATCH_TOKENS` tokens."""
+    found: list[list[Lesson]] = [[]]
+    for each in lessons:
+        if found[-1] and sum(len(other.student) for other in [*found[-1], each]) > BATCH_TOKENS:
+            found.append([])
+        found[-1].append(each)
+    return found
+
+
+def divergence(model: PeftModel, batch: list[Lesson], targets: dict[int, Tensor]) -> Tensor:
+    """KL(teacher || student) over the answers' tokens; what the teacher says is kept, as it does not change."""
+    new = [each for each in batch if id(each) not in targets]
+    if new:
+        with torch.no_grad(), model.disable_adapter():
+            said = answer_logits(model, [each.teacher for each in new], [each.answer for each in new])
+        targets |= {id(each): logits.softmax(dim=1).half() for each, logits in zip(new, said, strict=True)}
+    student = torch.cat(answer_logits(model, [each.student for each in batch], [each.answer for each in batch]))
+    teacher = torch.cat([targets[id(each)] for each in batch]).float()
+    return F.kl_div(student.log_softmax(dim=1), teacher, reduction="batchmean")
+
+
+def answer_logits(model: PeftModel, sequences: list[list[int]], answers: list[int]) -> list[Tensor]:
+    """The logits that predict each sequence's last tokens: [answer, vocab] each."""
+    longest = max(len(sequence) for sequence in sequences)
+    tokens = torch.tensor([sequence + [0] * (longest - len(sequence)) for sequence in sequences])
+    hidden = model.get_base_model().model(tokens).last_hidden_state
+    head = model.get_base_model().lm_head
+    return [
+        head(states[len(sequence) - 1 - count : len(sequence) - 1])
+        for states, sequence, count in zip(hidden, sequences, answers, strict=True)
+    ]
+
+
+@torch.no_grad()
+def share_right(model: PeftModel, lessons: list[Lesson]) -> float:
+    """The share of the answers' tokens that the student would say, given those before."""
+    right = total = 0
+    for batch in batches(lessons):
+        said = answer_logits(model, [each.student for each in batch], [each.answer for each in batch])
+        for each, logits in zip(batch, said, strict=True):
+            right += int((logits.argmax(dim=1) == torch.tensor(each.student[-each.answer :])).sum())
+            total += each.answer
+    return right / max(1, total)

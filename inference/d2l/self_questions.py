@@ -1,0 +1,44 @@
+"""Questions that a model asks itself about the sentences of a document."""
+
+import random
+from collections.abc import Sequence
+
+from inference.d2l.answers import Asked, answers
+from inference.engine.engine import Engine
+
+QUESTION_TOKENS = 24
+SHOWN = 5
+# A small model does not follow an instruction to ask; it follows examples. None of these is in any test.
+EXAMPLES = (
+    ("The library closes at 9 pm.", "When does the library close?"),
+    ("Anna Berg is our accountant.", "What is Anna Berg's job?"),
+    ("The lamp costs 40 pounds.", "How much does the lamp cost?"),
+    ("You can reach the office by phone on 555 0100.", "What is the phone number of the office?"),
+    ("Orders are shipped within two working days.", "How long does it take until an order is shipped?"),
+    ("The choir meets every Tuesday.", "On which day does the choir meet?"),
+    ("Omar Hale sits in room 31.", "Where can I find Omar Hale?"),
+    ("The blue jacket is made of wool.", "What is the blue jacket made of?"),
+    ("A fee of 3 pounds applies to late books.", "What do I pay if I return a book late?"),
+    ("The tent weighs 1,200 grams.", "How heavy is the tent?"),
+)
+
+
+def self_questions(engine: Engine, statements: Sequence[str], each: int, seed: int) -> list[list[str]]:
+    """At most `each` different questions about every statement, each asked after other examples."""
+    draw = random.Random(seed)
+    asked = [Asked(shown(engine, statement, draw)) for statement in statements for _ in range(each)]
+    texts = [engine.tokenizer.decode(tokens).strip() for tokens in answers(engine, asked, QUESTION_TOKENS)]
+    groups = [texts[start : start + each] for start in range(0, len(texts), each)]
+    return [list(dict.fromkeys(question(text) for text in group if text)) for group in groups]
+
+
+def shown(engine: Engine, statement: str, draw: random.Random) -> list[int]:
+    messages = []
+    for example, asked in draw.sample(EXAMPLES, SHOWN):
+        messages += [{"role": "user", "content": example}, {"role": "assistant", "content": asked}]
+    return engine.tokenizer.encode_chat([*messages, {"role": "user", "content": statement}])
+
+
+def question(text: str) -> str:
+    """The first sentence, with a question mark."""
+    return text.split("?")[0].split("\n")[0].strip() + "?"

@@ -1,0 +1,43 @@
+"""What is left to do when an adapter's time is up. That nothing is served through it is admission's doing."""
+
+import logging
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from inference import adapters
+from workspace.errors import ApiError
+from workspace.models import Adapter, AdapterPlacement, AdapterState, Internalization
+
+log = logging.getLogger(__name__)
+
+GRACE = timedelta(hours=1)
+
+
+def unload_from_servers() -> None:
+    """From all but this node's engine, which its server looks after."""
+    on_servers = AdapterPlacement.objects.exclude(backend=adapters.LOCAL).filter(
+        state=AdapterState.LOADED, adapter__expires_at__lte=Now()
+    )
+    for placement in on_servers.select_related("adapter__workspace"):
+        adapter = placement.adapter
+        try:
+            adapters.unload(adapter, [placement.backend])
+        except ApiError as error:
+            log.info("the expired adapter %s is not unloaded yet: %s", adapter.adapter_id, error.message)
+
+
+def mark_documents() -> None:
+    Internalization.objects.filter(status=Internalization.Status.READY, adapter__expires_at__lte=Now()).update(
+        status=Internalization.Status.EXPIRED
+    )
+
+
+def delete_weights() -> None:
+    """Remove the files of adapters that expired a while ago; the rows stay, and so does what was billed on them."""
+    over = Adapter.objects.filter(expires_at__lte=Now() - GRACE, weights_deleted_at=None)
+    for adapter in over:
+        others = Adapter.objects.filter(content_hash=adapter.content_hash, weights_deleted_at=None)
+        if not others.exclude(pk=adapter.pk).exists():
+            adapters.files().remove(adapter.content_hash)
+        Adapter.objects.filter(pk=adapter.pk).update(weights_deleted_at=Now())

@@ -1,0 +1,202 @@
+"""What can be done with documents: internalize one, end a session. Views, pages and commands call these.
+
+One document of one session has one adapter: sent again, it gets the same one, for longer. An internalization and its
+adapter are recorded in one transaction, which holds the document's lock: of two that come at once the second finds
+what the first has made, and a crash leaves neither.
+"""
+
+import hashlib
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from inference import adapters
+from inference.backends import LOCAL_BACKEND
+from inference.runtime import runtime
+from workspace.errors import ApiError
+from workspace.locks import lock
+from workspace.models import Adapter, Internalization, Workspace
+
+SOURCE = "d2l"
+TOGETHER = threading.BoundedSemaphore(2)  # each keeps the processor busy and holds a database connection
+Method = Internalization.Method
+Status = Internalization.Status
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a caller asks for.
+
+    Attributes:
+        adapter_id: what to call the adapter; None: a new name.
+        ttl_seconds: how long it lives; None: until it is deleted.
+        method: None: `hypernet` where there is a hypernetwork for the base model, else `distill`.
+        loads: whether to load the adapter once it is made.
+    """
+
+    document: str
+    adapter_id: str | None = None
+    name: str = ""
+    pinned: bool = False
+    ttl_seconds: int | None = None
+    session_key: str = ""
+    method: Method | None = None
+    loads: bool = True
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.document.encode(errors="surrogatepass")).hexdigest()
+
+
+def find(workspace: Workspace, pk: UUID) -> Internalization:
+    """Raises ApiError: 404 `internalization_not_found`."""
+    row = Internalization.objects.filter(workspace=workspace, pk=pk).with_expiry().first()
+    if row is None:
+        raise ApiError(404, "internalization_not_found", f"There is no internalization {pk} in this workspace.", "id")
+    return row
+
+
+def internalize(workspace: Workspace, wanted: Wanted) -> Internalization:
+    """Make the adapter of a document, or give the one that there is the time asked for now.
+
+    A distillation has only begun when this returns.
+
+    Raises:
+        ApiError: 400 `document_empty`, 409 `adapter_exists` or `no_free_slot`, 413 `document_too_long`, 422
+            `hypernetwork_missing`.
+    """
+    method = wanted.method or (Method.HYPERNET if LOCAL_BACKEND.hypernetwork_fits() else Method.DISTILL)
+    with TOGETHER, transaction.atomic():
+        lock(f"document {workspace.pk} {wanted.session_key} {wanted.sha256}")
+        row = known(workspace, wanted, method) or Internalization(workspace=workspace, status=Status.FAILED)
+        is_new = not prolonged(row, wanted)
+        if is_new:
+            ask(row, wanted, method)
+            if method == Method.HYPERNET:
+                make(row, wanted.document)
+            else:
+                begin_distillation(row, wanted.document)
+    if wanted.loads and row.adapter:
+        adapters.load(adapters.find(workspace, row.adapter.adapter_id), pin=wanted.pinned)
+    return find(workspace, row.pk)
+
+
+def known(workspace: Workspace, wanted: Wanted, method: Method) -> Internalization | None:
+    """What came of the same document in the same session before."""
+    same = Internalization.objects.filter(
+        workspace=workspace, session_key=wanted.session_key, document_sha256=wanted.sha256, method=method
+    )
+    return same.filter(wanted_id=wanted.adapter_id).first() if wanted.adapter_id else same.first()
+
+
+def prolonged(row: Internalization, wanted: Wanted) -> bool:
+    """Give an adapter that lives, or is being made, the time asked for now. False: there is none."""
+    living = row.status == Status.RUNNING or Adapter.objects.filter(internalizations=row).unexpired().update(
+        ttl_seconds=wanted.ttl_seconds, expires_at=adapters.in_seconds(wanted.ttl_seconds), pinned=wanted.pinned
+    )
+    if living:
+        row.name = wanted.name or row.name
+        row.ttl_seconds, row.pinned, row.loads = wanted.ttl_seconds, wanted.pinned, wanted.loads
+        row.save(update_fields=("name", "ttl_seconds", "pinned", "loads"))
+    return bool(living)
+
+
+def ask(row: Internalization, wanted: Wanted, method: Method) -> None:
+    """Write down what is wanted, and make sure that the adapter's id is free.
+
+    Raises:
+        ApiError: 409 `adapter_exists`.
+    """
+    row.wanted_id = wanted.adapter_id or row.wanted_id or f"doc-{uuid.uuid4().hex[:12]}"
+    row.name = wanted.name or row.name
+    row.method = method
+    row.base_model = runtime.model_name
+    row.document_sha256 = wanted.sha256
+    row.session_key = wanted.session_key
+    row.ttl_seconds, row.pinned, row.loads = wanted.ttl_seconds, wanted.pinned, wanted.loads
+    row.error = row.error_code = row.message = ""
+    row.progress, row.attempts = 0, 0
+    free_id(row)
+
+
+def free_id(row: Internalization) -> None:
+    """The id of a document's adapter that has expired may be used again; any other is taken for good."""
+    taken = Adapter.objects.filter(workspace=row.workspace, adapter_id=row.wanted_id).with_expiry().first()
+    if taken is None:
+        return
+    if taken.source != SOURCE or not taken.has_expired:  # type: ignore[attr-defined]
+        adapters.refuse_taken(row.workspace, row.wanted_id)
+    row.adapter = None
+    adapters.delete(taken, force=True)
+
+
+def make(row: Internalization, document: str) -> None:
+    """The hypernetwork's way: about a second."""
+    started = time.monotonic()
+    with adapters.files().staging() as folder:
+        made = LOCAL_BACKEND.internalize(document, folder)
+        row.document_tokens = made.document_tokens
+        row.internalize_ms = round((time.monotonic() - started) * 1000)
+        register(row, folder)
+
+
+def register(row: Internalization, folder: Path) -> None:
+    """Record the adapter that was made; its time starts now. Raises ApiError as `adapters.register` does."""
+    row.adapter = adapters.register(
+        row.workspace,
+        folder,
+        adapters.Registration(
+            row.wanted_id,
+            source=SOURCE,
+            name=row.name,
+            pinned=row.pinned,
+            session_key=row.session_key,
+            ttl_seconds=row.ttl_seconds,
+        ),
+    )
+    row.status, row.progress, row.document_text, row.content_hash = Status.READY, 1, "", ""
+    row.save()
+
+
+def begin_distillation(row: Internalization, document: str) -> None:
+    """Leave the document to a worker."""
+    from inference.tasks import distill_document
+
+    row.status, row.document_text, row.message = Status.RUNNING, document, "Waiting for a worker"
+    row.save()
+    transaction.on_commit(lambda: distill_document.delay(str(row.pk)))
+
+
+def take_in(row: Internalization) -> None:
+    """Register and load what a worker has made of a document."""
+    try:
+        with transaction.atomic():
+            row = Internalization.objects.select_for_update().get(pk=row.pk)
+            if row.status != Status.RUNNING or not row.content_hash:
+                return
+            register(row, adapters.files().folder(row.content_hash))
+        if row.loads:
+            adapters.load(adapters.find(row.workspace, row.wanted_id), pin=row.pinned)
+    except ApiError as error:
+        Internalization.objects.filter(pk=row.pk, status=Status.RUNNING).update(
+            status=Status.FAILED, error=error.message, error_code=error.code, document_text=""
+        )
+
+
+@transaction.atomic
+def end_session(workspace: Workspace, session_key: str) -> list[str]:
+    """Expire all adapters of a session, and give up what is still being made for it; returns the adapters' ids."""
+    living = Adapter.objects.filter(workspace=workspace, session_key=session_key).unexpired().select_for_update()
+    ids = list(living.values_list("adapter_id", flat=True))
+    Adapter.objects.filter(workspace=workspace, adapter_id__in=ids).update(expires_at=Now())
+    of_session = Internalization.objects.filter(workspace=workspace, session_key=session_key)
+    over = Q(status=Status.RUNNING) | Q(status=Status.READY, adapter__adapter_id__in=ids)
+    of_session.filter(pk__in=of_session.filter(over).values("pk")).update(status=Status.EXPIRED, document_text="")
+    return ids
