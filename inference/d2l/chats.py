@@ -32,3 +32,27 @@ PROMPTS = (
     "What are the benefits of regular exercise?",
     "Is it safe to eat snow?",
 )
+
+# Questions whose answers the base model knows, with what a right answer holds
+KNOWN = (
+    ("What is the capital of France?", "Paris"),
+    ("What is the capital of Italy?", "Rome"),
+    ("What is the capital of Japan?", "Tokyo"),
+    ("What is the capital of Germany?", "Berlin"),
+    ("What is the capital of Spain?", "Madrid"),
+    ("What is the largest planet in the solar system?", "Jupiter"),
+    ("Who wrote Romeo and Juliet?", "Shakespeare"),
+    ("What is the chemical symbol of water?", "H2O"),
+    ("Which gas do plants take in for photosynthesis?", "carbon dioxide"),
+    ("Which ocean is the largest?", "Pacific"),
+    ("What is the opposite of hot?", "cold"),
+    ("How many legs does a spider have?", "eight"),
+    ("Who painted the Mona Lisa?", "Leonardo"),
+    ("What do bees make?", "honey"),
+    ("Which animal says meow?", "cat"),
+    ("What force pulls things down to the ground?", "gravity"),
+    ("In which country are the pyramids of Giza?", "Egypt"),
+    ("What is the tallest mountain in the world?", "Everest"),
+    ("Which star is at the centre of our solar system?", "Sun"),
+    ("What is the main language of Brazil?", "Portuguese"),
+)

@@ -2,7 +2,8 @@
 
 The teacher is the base model with a sentence of the document in its prompt, the student the same model with the
 adapter and without the sentence. On questions that the model asks itself about the sentence the student learns to
-answer as the teacher does when it states the sentence.
+answer as the teacher does when it states the sentence. Where a hypernetwork fits the base model, the student begins
+with what it wrote and learns what to write (B) at the places it found (A); else it begins with nothing.
 """
 
 import random
@@ -14,9 +15,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from inference.d2l.errors import BaseUnsupported, Cancelled, DocumentTooLong
+from inference.d2l.hypernetwork import Hypernetwork
+from inference.d2l.internalize import Internalizer
 from inference.d2l.self_questions import self_questions
 from inference.d2l.sentences import sentences
 from inference.engine.config import EngineConfig
@@ -27,6 +30,7 @@ LONGEST_DOCUMENT = 2048  # tokens
 QUESTIONS_EACH = 3
 RANK = 8
 LEARNING_RATE = 4e-3
+LEARNING_RATE_OF_WRITTEN = 2e-2
 BATCH_TOKENS = 768
 MOST_EPOCHS = 12
 ENOUGH = 0.98  # of the held-out answer tokens are what the teacher would say
@@ -52,17 +56,29 @@ class Lesson:
     answer: int
 
 
+@dataclass(frozen=True)
+class Exercise:
+    """What to learn from, and what to be tried on (one question of each sentence); whether an adapter is begun."""
+
+    lessons: list[Lesson]
+    held_out: list[Lesson]
+    tokens: int
+    is_begun: bool
+
+
 def distill(
     model_folder: Path,
     document: str,
     folder: Path,
     progress: Progress,
     cancelled: Callable[[], bool],
+    hypernetwork: Hypernetwork | None = None,
     seed: int = 0,
 ) -> Distilled:
     """Write the adapter of a document into a folder.
 
     Args:
+        hypernetwork: what the adapter begins with, if it fits the model.
         progress: told the share that is done and what is being done.
         cancelled: asked at every step.
 
@@ -70,22 +86,42 @@ def distill(
         BaseUnsupported, Cancelled, DocumentTooLong, EmptyDocument; EngineError: the model cannot be loaded.
     """
     progress(0.0, "Reading the document")
-    lessons, held_out, tokens = prepare(model_folder, document, progress, seed)
+    exercise = prepare(model_folder, document, progress, hypernetwork, folder, seed)
     if cancelled():
         raise Cancelled
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    model, rate = begun(base, folder) if exercise.is_begun else from_nothing(base)
+    steps, score = learn(model, rate, exercise, progress, cancelled, random.Random(seed))
+    model.save_pretrained(folder)
+    return Distilled(exercise.tokens, model.peft_config["default"].r, round(score, 3), steps)
+
+
+def begun(base: PreTrainedModel, folder: Path) -> tuple[PeftModel, float]:
+    """The adapter in the folder, of which B learns; and the learning rate."""
+    model = PeftModel.from_pretrained(base, folder, is_trainable=True)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_B" in name)
+    return model, LEARNING_RATE_OF_WRITTEN
+
+
+def from_nothing(base: PreTrainedModel) -> tuple[PeftModel, float]:
+    """A new adapter, and the learning rate. Raises BaseUnsupported."""
     try:
         model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear"))
     except ValueError as error:
         raise BaseUnsupported(f"No adapter can be trained for the base model: {error}") from error
-    steps, score = learn(model, lessons, held_out, progress, cancelled, random.Random(seed))
-    model.save_pretrained(folder)
-    return Distilled(tokens, RANK, round(score, 3), steps)
+    return model, LEARNING_RATE
 
 
-def prepare(model_folder: Path, document: str, progress: Progress, seed: int) -> tuple[list[Lesson], list[Lesson], int]:
-    """The lessons to learn from, those held out (one of each sentence's), and the document's tokens."""
+def prepare(
+    model_folder: Path,
+    document: str,
+    progress: Progress,
+    hypernetwork: Hypernetwork | None,
+    folder: Path,
+    seed: int,
+) -> Exercise:
     engine = Engine(EngineConfig(model_folder))
     engine.start()
     try:
@@ -102,7 +138,10 @@ def prepare(model_folder: Path, document: str, progress: Progress, seed: int) ->
             made = [lesson(engine.tokenizer, statement, question) for question in asked]
             lessons += made[: max(1, len(made) - 1)]
             held_out += made[len(made) - 1 :]
-        return lessons, held_out, tokens
+        if hypernetwork is not None:
+            decoder = engine.runner.decoder
+            Internalizer(hypernetwork, decoder, engine.tokenizer, model_folder.name).internalize(document, folder)
+        return Exercise(lessons, held_out, tokens, is_begun=hypernetwork is not None)
     finally:
         engine.stop()
 
@@ -116,18 +155,18 @@ def lesson(tokenizer: Tokenizer, statement: str, question: str) -> Lesson:
 
 def learn(
     model: PeftModel,
-    lessons: list[Lesson],
-    held_out: list[Lesson],
+    rate: float,
+    exercise: Exercise,
     progress: Progress,
     cancelled: Callable[[], bool],
     draw: random.Random,
 ) -> tuple[int, float]:
     """Until the held-out lessons are known, or enough is enough; returns the steps and the held-out score."""
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], LEARNING_RATE, weight_decay=0.0)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], rate, weight_decay=0.0)
     steps, score = 0, 0.0
     targets: dict[int, Tensor] = {}
     for epoch in range(MOST_EPOCHS):
-        draw.shuffle(lessons)
+        lessons = draw.sample(exercise.lessons, len(exercise.lessons))
         for batch in batches(lessons):
             if cancelled():
                 raise Cancelled
@@ -137,7 +176,7 @@ def learn(
             optimizer.step()
             steps += 1
             progress(0.2 + 0.8 * epoch / MOST_EPOCHS, f"Learning: epoch {epoch + 1}, loss {loss.item():.2f}")
-        score = share_right(model, held_out)
+        score = share_right(model, exercise.held_out)
         if score >= ENOUGH:
             break
     return steps, score

@@ -41,6 +41,7 @@ def select(scores: Sequence[Tensor], room: int) -> list[Kept]:
     if not kept:
         best = scores[rank[0]]
         kept[rank[0]] = sorted(best.topk(min(room, len(best))).indices.tolist())
+        room -= len(kept[rank[0]])
     for index in [index for index in rank if index in kept]:
         between = len(scores[index]) - len(kept[index])
         if between <= room:
