@@ -99,18 +99,21 @@ def delays(engine: Engine, internalizer: Internalizer) -> None:
 def distilled(engine: Engine, internalizer: Internalizer, model: Path, documents: Sequence[Document]) -> None:
     found: list[Answer] = []
     times: list[float] = []
+    files = [SHIPPED / f"{model.name}.safetensors"]
     for document in documents:
         started = time.perf_counter()
 
         def make(text: str, folder: Path) -> None:
-            distill(model, text, folder, lambda share, message: None, lambda: False, internalizer.hypernetwork)
+            distill(
+                model, text, folder, lambda share, message: None, lambda: False, [SHIPPED / f"{model.name}.safetensors"]
+            )
 
         found += with_adapters(engine, [document], make)
         times.append(time.perf_counter() - started)
     context = score(in_context(engine, documents))
     hypernet = score(with_adapters(engine, documents, internalizer.internalize))
     print(
-        f"{'distilled pages of facts':28} {len(found):4} questions   in context {context:.2f}   hypernet {hypernet:.2f} "
+        f"{'distilled pages of facts':26} {len(found):4} questions   in context {context:.2f}   hypernet {hypernet:.2f} "
         f"distill {score(found):.2f}   p50 {statistics.median(times):.0f} s each"
     )
 

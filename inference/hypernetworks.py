@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,6 @@ from django.conf import settings
 if TYPE_CHECKING:
     from inference.d2l.internalize import Internalizer
     from inference.engine.engine import Engine
-
-log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parent / "d2l" / "checkpoints"
 
@@ -29,12 +26,19 @@ class Hypernetworks:
 
     def internalizer(self, engine: Engine, model_name: str) -> Internalizer | None:
         """The engine's, or None where no hypernetwork fits its model."""
+        from inference.d2l.internalize import first_that_fits
+
         with self.lock:
             tried = (id(engine), tuple(files()))
             if tried != self.tried:
-                self.found = best_of([path for path, _ in tried[1]], engine, model_name)
+                self.found = first_that_fits([path for path, _ in tried[1]], engine, model_name)
                 self.tried = tried
             return self.found
+
+
+def hypernetwork_files() -> list[Path]:
+    """In the order in which they are to be tried."""
+    return [path for path, _ in files()]
 
 
 def files() -> Iterator[tuple[Path, int]]:
@@ -42,19 +46,6 @@ def files() -> Iterator[tuple[Path, int]]:
     for folder in (settings.HOME.hypernetworks, SHIPPED):
         found = [(path, path.stat().st_mtime_ns) for path in folder.glob("*.safetensors")]
         yield from sorted(found, key=lambda entry: -entry[1])
-
-
-def best_of(paths: list[Path], engine: Engine, model_name: str) -> Internalizer | None:
-    from inference.d2l.errors import D2LError
-    from inference.d2l.hypernetwork import Hypernetwork
-    from inference.d2l.internalize import Internalizer
-
-    for path in paths:
-        try:
-            return Internalizer(Hypernetwork.load(path), engine.runner.decoder, engine.tokenizer, model_name)
-        except (OSError, ValueError, D2LError) as error:
-            log.info("The hypernetwork %s is not used: %s", path.name, error)
-    return None
 
 
 hypernetworks = Hypernetworks()

@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from inference.d2l.errors import BaseUnsupported, Cancelled, DocumentTooLong
-from inference.d2l.hypernetwork import Hypernetwork
-from inference.d2l.internalize import Internalizer
+from inference.d2l.internalize import first_that_fits
 from inference.d2l.self_questions import self_questions
 from inference.d2l.sentences import sentences
 from inference.engine.config import EngineConfig
@@ -30,9 +29,9 @@ LONGEST_DOCUMENT = 2048  # tokens
 QUESTIONS_EACH = 3
 RANK = 8
 LEARNING_RATE = 4e-3
-LEARNING_RATE_OF_WRITTEN = 2e-2
-BATCH_TOKENS = 768
-MOST_EPOCHS = 12
+LEARNING_RATE_OF_WRITTEN = 6e-2
+BATCH_TOKENS = 256
+MOST_EPOCHS = 8
 ENOUGH = 0.98  # of the held-out answer tokens are what the teacher would say
 Progress = Callable[[float, str], None]
 
@@ -72,13 +71,13 @@ def distill(
     folder: Path,
     progress: Progress,
     cancelled: Callable[[], bool],
-    hypernetwork: Hypernetwork | None = None,
+    hypernetworks: Sequence[Path] = (),
     seed: int = 0,
 ) -> Distilled:
     """Write the adapter of a document into a folder.
 
     Args:
-        hypernetwork: what the adapter begins with, if it fits the model.
+        hypernetworks: files of which the first that fits the model writes what the adapter begins with.
         progress: told the share that is done and what is being done.
         cancelled: asked at every step.
 
@@ -86,14 +85,15 @@ def distill(
         BaseUnsupported, Cancelled, DocumentTooLong, EmptyDocument; EngineError: the model cannot be loaded.
     """
     progress(0.0, "Reading the document")
-    exercise = prepare(model_folder, document, progress, hypernetwork, folder, seed)
+    exercise = prepare(model_folder, document, progress, hypernetworks, folder, seed)
     if cancelled():
         raise Cancelled
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     model, rate = begun(base, folder) if exercise.is_begun else from_nothing(base)
     steps, score = learn(model, rate, exercise, progress, cancelled, random.Random(seed))
-    model.save_pretrained(folder)
+    model.peft_config["default"].base_model_name_or_path = model_folder.name
+    model.save_pretrained(folder, save_embedding_layers=False)
     return Distilled(exercise.tokens, model.peft_config["default"].r, round(score, 3), steps)
 
 
@@ -118,7 +118,7 @@ def prepare(
     model_folder: Path,
     document: str,
     progress: Progress,
-    hypernetwork: Hypernetwork | None,
+    hypernetworks: Sequence[Path],
     folder: Path,
     seed: int,
 ) -> Exercise:
@@ -138,10 +138,10 @@ def prepare(
             made = [lesson(engine.tokenizer, statement, question) for question in asked]
             lessons += made[: max(1, len(made) - 1)]
             held_out += made[len(made) - 1 :]
-        if hypernetwork is not None:
-            decoder = engine.runner.decoder
-            Internalizer(hypernetwork, decoder, engine.tokenizer, model_folder.name).internalize(document, folder)
-        return Exercise(lessons, held_out, tokens, is_begun=hypernetwork is not None)
+        internalizer = first_that_fits(hypernetworks, engine, model_folder.name)
+        if internalizer is not None:
+            internalizer.internalize(document, folder)
+        return Exercise(lessons, held_out, tokens, is_begun=internalizer is not None)
     finally:
         engine.stop()
 

@@ -1,9 +1,11 @@
 """A document in, the folder of an adapter out, in one pass."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.d2l.errors import DocumentTooLong
+from inference.d2l.errors import D2LError, DocumentTooLong
 from inference.d2l.factors import write
 from inference.d2l.hypernetwork import Hypernetwork
 from inference.d2l.peft_files import save
@@ -11,7 +13,10 @@ from inference.d2l.reader import Reader
 from inference.d2l.selection import select
 from inference.d2l.sentences import sentences
 from inference.engine.decoder import Decoder
+from inference.engine.engine import Engine
 from inference.engine.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
 
 LONGEST_DOCUMENT = 8192  # tokens
 CHARACTERS_PER_TOKEN = 32  # more than any text has on average; spares tokenizing what is too long anyway
@@ -58,3 +63,13 @@ class Internalizer:
         chosen = [pieces[each.sentence] for each in kept]
         factors = write(self.hypernetwork, self.reader, chosen, [each.places for each in kept])
         return Internalized(tokens, save(factors, folder, self.base_model))
+
+
+def first_that_fits(files: Sequence[Path], engine: Engine, base_model: str) -> Internalizer | None:
+    """The first of the hypernetworks that was trained on the engine's model."""
+    for file in files:
+        try:
+            return Internalizer(Hypernetwork.load(file), engine.runner.decoder, engine.tokenizer, base_model)
+        except (OSError, ValueError, D2LError) as error:
+            log.info("the hypernetwork %s is not used: %s", file.name, error)
+    return None

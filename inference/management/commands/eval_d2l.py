@@ -56,7 +56,7 @@ def evaluate(model: Path, document: Any, only: Sequence[str], console: Console) 
     from inference.d2l import distill, evaluate
     from inference.engine.config import EngineConfig
     from inference.engine.engine import Engine
-    from inference.hypernetworks import hypernetworks
+    from inference.hypernetworks import hypernetwork_files, hypernetworks
 
     engine = Engine(EngineConfig(model))
     engine.start()
@@ -67,7 +67,7 @@ def evaluate(model: Path, document: Any, only: Sequence[str], console: Console) 
             def show(share: float, message: str) -> None:
                 status.update(f"Distilling: {message}")
 
-            distill.distill(model, text, folder, show, lambda: False)
+            distill.distill(model, text, folder, show, lambda: False, hypernetwork_files())
 
     def hypernet() -> Any:
         internalizer = hypernetworks.internalizer(engine, model.name)
