@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Func, Value
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -17,9 +18,10 @@ from django.utils import timezone
 from inference.backends import LOCAL_BACKEND, backend_named, server_of
 from inference.backends.base import Backend
 from inference.models import ComputeBackend
-from workspace.adapter_files import CONFIG, WEIGHTS, AdapterFiles
+from workspace.adapter_files import CONFIG, WEIGHTS, AdapterFiles, StoredFiles
 from workspace.errors import ApiError, invalid
-from workspace.models import Adapter, AdapterPlacement, AdapterState, Workspace
+from workspace.locks import ADAPTER_FILES, lock
+from workspace.models import Adapter, AdapterPlacement, AdapterState, Internalization, Workspace
 from workspace.models.adapters import timestamp
 
 LOCAL = "local"
@@ -63,17 +65,13 @@ def register(workspace: Workspace, folder: Path, wanted: Registration) -> Adapte
     """
     refuse_taken(workspace, wanted.adapter_id)
     facts = LOCAL_BACKEND.check_adapter(folder)
-    stored = files().store(folder)
-    if wanted.checksum_sha256 and wanted.checksum_sha256.lower() != stored.checksum_sha256:
-        discard(stored.content_hash)
-        raise ApiError(
-            422,
-            "checksum_mismatch",
-            f"checksum_sha256 does not match: {WEIGHTS} has SHA-256 {stored.checksum_sha256}.",
-            "checksum_sha256",
-        )
+    content_hash = None
     try:
         with transaction.atomic():
+            lock(ADAPTER_FILES, shared=True)
+            stored = files().store(folder)
+            content_hash = stored.content_hash
+            refuse_other_weights(stored, wanted.checksum_sha256)
             Adapter.objects.create(
                 workspace=workspace,
                 adapter_id=wanted.adapter_id,
@@ -92,16 +90,28 @@ def register(workspace: Workspace, folder: Path, wanted: Registration) -> Adapte
                 content_hash=stored.content_hash,
                 size_bytes=stored.size_bytes,
             )
-    except IntegrityError:
-        discard(stored.content_hash)
+    except (ApiError, IntegrityError):
+        if content_hash:
+            discard(content_hash)
         refuse_taken(workspace, wanted.adapter_id)
         raise
     return find(workspace, wanted.adapter_id)
 
 
+def refuse_other_weights(stored: StoredFiles, checksum_sha256: str | None) -> None:
+    if checksum_sha256 and checksum_sha256.lower() != stored.checksum_sha256:
+        raise ApiError(
+            422,
+            "checksum_mismatch",
+            f"checksum_sha256 does not match: {WEIGHTS} has SHA-256 {stored.checksum_sha256}.",
+            "checksum_sha256",
+        )
+
+
 def in_seconds(ttl: int | None) -> CombinedExpression | None:
-    """When a time to live that starts now is over, by the database's clock."""
-    return None if ttl is None else Now() + timedelta(seconds=ttl)
+    """When a time to live that starts now is over: by the database's clock, to the millisecond, as answers show it."""
+    present = Func(Value("milliseconds"), Now(), function="date_trunc")
+    return None if ttl is None else present + timedelta(seconds=ttl)
 
 
 def describe(rows: Iterable[Adapter]) -> list[dict[str, Any]]:
@@ -123,9 +133,12 @@ def refuse_taken(workspace: Workspace, adapter_id: str) -> None:
 
 
 def discard(content_hash: str) -> None:
-    """Remove stored files that no adapter of any workspace uses."""
-    if not Adapter.objects.filter(content_hash=content_hash).exists():
-        files().remove(content_hash)
+    """Remove stored files that no adapter of any workspace uses, and none that is being registered now."""
+    with transaction.atomic():
+        lock(ADAPTER_FILES)
+        used = Adapter.objects.filter(content_hash=content_hash, weights_deleted_at=None).exists()
+        if not used and not Internalization.objects.filter(content_hash=content_hash).exists():
+            files().remove(content_hash)
 
 
 def folder_of_content(workspace: Workspace, content_hash: str) -> Path:
@@ -134,7 +147,7 @@ def folder_of_content(workspace: Workspace, content_hash: str) -> Path:
     Raises:
         ApiError: 404 `content_not_found`.
     """
-    if not Adapter.objects.filter(workspace=workspace, content_hash=content_hash).exists():
+    if not Adapter.objects.filter(workspace=workspace, content_hash=content_hash, weights_deleted_at=None).exists():
         message = f"content_hash: no adapter of this workspace has the content {content_hash}; send the files."
         raise ApiError(404, "content_not_found", message, "content_hash")
     return files().folder(content_hash)
@@ -247,7 +260,7 @@ def delete(adapter: Adapter, force: bool = False) -> None:
             server_of(row).forget(adapter.engine_key)
     content_hash = adapter.content_hash
     adapter.delete()
-    discard(content_hash)
+    transaction.on_commit(lambda: discard(content_hash))
 
 
 def refuse_expired(adapter: Adapter) -> None:

@@ -8,16 +8,18 @@ from django.db.models.functions import Now
 from inference import adapters
 from workspace.errors import ApiError
 from workspace.models import Adapter, AdapterPlacement, AdapterState, Internalization
+from workspace.models.adapters import ADMITTED_BEFORE
 
 log = logging.getLogger(__name__)
 
 GRACE = timedelta(hours=1)
+LEFT_OVER = timedelta(days=1)
 
 
 def unload_from_servers() -> None:
     """From all but this node's engine, which its server looks after."""
     on_servers = AdapterPlacement.objects.exclude(backend=adapters.LOCAL).filter(
-        state=AdapterState.LOADED, adapter__expires_at__lte=Now()
+        state=AdapterState.LOADED, adapter__in=Adapter.objects.expired(ADMITTED_BEFORE)
     )
     for placement in on_servers.select_related("adapter__workspace"):
         adapter = placement.adapter
@@ -35,9 +37,13 @@ def mark_documents() -> None:
 
 def delete_weights() -> None:
     """Remove the files of adapters that expired a while ago; the rows stay, and so does what was billed on them."""
-    over = Adapter.objects.filter(expires_at__lte=Now() - GRACE, weights_deleted_at=None)
-    for adapter in over:
-        others = Adapter.objects.filter(content_hash=adapter.content_hash, weights_deleted_at=None)
-        if not others.exclude(pk=adapter.pk).exists():
-            adapters.files().remove(adapter.content_hash)
+    for adapter in Adapter.objects.expired(GRACE).filter(weights_deleted_at=None):
         Adapter.objects.filter(pk=adapter.pk).update(weights_deleted_at=Now())
+        adapters.discard(adapter.content_hash)
+
+
+def sweep_leftovers() -> None:
+    """Remove what a killed process left in the store: unfinished copies, and files that nothing names."""
+    adapters.files().sweep_unfinished(LEFT_OVER)
+    for content_hash in adapters.files().older_than(LEFT_OVER):
+        adapters.discard(content_hash)

@@ -12,7 +12,8 @@ from django.db import DatabaseError, connections
 from inference import adapters
 from inference.internalizing import take_in
 from workspace.errors import ApiError
-from workspace.models import Adapter, AdapterState, Internalization
+from workspace.models import Adapter, AdapterPlacement, AdapterState, Internalization
+from workspace.models.adapters import ADMITTED_BEFORE
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class Housekeeping:
                 unload_expired()
             except DatabaseError as error:
                 log.warning("housekeeping waits for the database: %s", str(error).splitlines()[0])
+            except Exception:  # a full disk, say, must not end it
+                log.exception("housekeeping failed; it tries again")
             finally:
                 connections.close_all()
 
@@ -51,10 +54,20 @@ def take_in_made() -> None:
 
 
 def unload_expired() -> None:
-    """Free the slots of adapters whose time is up; requests that run through them finish first."""
-    loaded = Adapter.objects.expired().filter(placements__backend=adapters.LOCAL, placements__state=AdapterState.LOADED)
+    """Free the slots of adapters whose time is up; requests that run through them finish first, which others do not
+    wait for."""
+    loaded = Adapter.objects.expired(ADMITTED_BEFORE).filter(
+        placements__backend=adapters.LOCAL, placements__state=AdapterState.LOADED
+    )
     for adapter in loaded:
-        try:
-            adapters.unload(adapter, [adapters.LOCAL])
-        except ApiError as error:
-            log.info("the expired adapter %s is not unloaded yet: %s", adapter.adapter_id, error.message)
+        AdapterPlacement.objects.filter(adapter=adapter, backend=adapters.LOCAL).update(state=AdapterState.UNLOADING)
+        threading.Thread(target=unload, args=[adapter], name=f"unload-{adapter}", daemon=True).start()
+
+
+def unload(adapter: Adapter) -> None:
+    try:
+        adapters.unload(adapter, [adapters.LOCAL])
+    except ApiError as error:
+        log.info("the expired adapter %s is not unloaded: %s", adapter.adapter_id, error.message)
+    finally:
+        connections.close_all()

@@ -171,7 +171,7 @@ def begin_distillation(row: Internalization, document: str) -> None:
 
     row.status, row.document_text, row.message = Status.RUNNING, document, "Waiting for a worker"
     row.save()
-    transaction.on_commit(lambda: distill_document.delay(str(row.pk)))
+    transaction.on_commit(lambda: distill_document.delay(str(row.pk)), robust=True)  # else `resume_work` sends it
 
 
 def take_in(row: Internalization) -> None:

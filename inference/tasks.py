@@ -13,6 +13,7 @@ from workspace.celery import app
 CHECK_EVERY_S = 5
 EXPIRE_EVERY_S = 10
 RESUME_EVERY_S = 30
+SWEEP_EVERY_S = 1800
 
 
 @app.on_after_finalize.connect
@@ -20,6 +21,7 @@ def schedule(sender: Celery, **_: Any) -> None:
     sender.add_periodic_task(CHECK_EVERY_S, check_servers.s(), name="check-servers", expires=CHECK_EVERY_S)
     sender.add_periodic_task(EXPIRE_EVERY_S, expire_adapters.s(), name="expire-adapters", expires=EXPIRE_EVERY_S)
     sender.add_periodic_task(RESUME_EVERY_S, resume_work.s(), name="resume-work", expires=RESUME_EVERY_S)
+    sender.add_periodic_task(SWEEP_EVERY_S, sweep_adapter_files.s(), name="sweep-adapter-files", expires=SWEEP_EVERY_S)
 
 
 @shared_task
@@ -46,14 +48,19 @@ def expire_adapters() -> None:
 
 
 @shared_task
+def sweep_adapter_files() -> None:
+    expiry.sweep_leftovers()
+
+
+@shared_task
 def resume_work() -> None:
     """Send again what no worker is at: the first one died, or the broker lost it."""
     from inference import distilling, training_jobs
 
     for pk in distilling.waiting():
-        distill_document.delay(str(pk))
+        distill_document.apply_async([str(pk)], expires=RESUME_EVERY_S)
     for pk in training_jobs.waiting():
-        train_hypernetwork.delay(str(pk))
+        train_hypernetwork.apply_async([str(pk)], expires=RESUME_EVERY_S)
 
 
 @shared_task

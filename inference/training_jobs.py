@@ -44,7 +44,7 @@ def begin(workspace: Workspace, settings_wanted: dict[str, Any]) -> TrainingJob:
         settings=settings_wanted,
         steps=settings_wanted["steps"],
     )
-    transaction.on_commit(lambda: train_hypernetwork.delay(str(job.pk)))
+    transaction.on_commit(lambda: train_hypernetwork.delay(str(job.pk)), robust=True)  # else `resume_work` sends it
     return job
 
 

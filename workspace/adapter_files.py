@@ -4,15 +4,18 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 FILES = (CONFIG, WEIGHTS)
 CHUNK_BYTES = 1 << 20
+STAGING = ".staging-"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class AdapterFiles:
     def staging(self) -> Iterator[Path]:
         """A temporary folder on the store's file system, gone afterwards."""
         self.root.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(dir=self.root, prefix=".staging-"))
+        path = Path(tempfile.mkdtemp(dir=self.root, prefix=STAGING))
         try:
             yield path
         finally:
@@ -61,8 +64,28 @@ class AdapterFiles:
                 sync_folder(self.root)
         return StoredFiles(content.hexdigest(), digests[WEIGHTS], size)
 
+    def older_than(self, age: timedelta) -> list[str]:
+        """The contents that were stored so long ago, or earlier."""
+        if not self.root.exists():
+            return []
+        folders = [folder for folder in self.root.iterdir() if not folder.name.startswith(".")]
+        return [folder.name for folder in folders if is_older(folder, age)]
+
+    def sweep_unfinished(self, age: timedelta) -> None:
+        """Remove the staging folders of processes that died."""
+        for folder in self.root.glob(f"{STAGING}*"):
+            if is_older(folder, age):
+                shutil.rmtree(folder, ignore_errors=True)
+
     def remove(self, content_hash: str) -> None:
         shutil.rmtree(self.folder(content_hash), ignore_errors=True)
+
+
+def is_older(folder: Path, age: timedelta) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime > age.total_seconds()
+    except FileNotFoundError:
+        return False
 
 
 def copy_and_hash(source: Path, target: Path) -> str:

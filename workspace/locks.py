@@ -5,11 +5,14 @@ from contextlib import contextmanager
 
 from django.db import connection
 
+ADAPTER_FILES = "adapter files"
 
-def lock(name: str) -> None:
-    """Hold the lock until the transaction ends; waits for whoever has it."""
+
+def lock(name: str, shared: bool = False) -> None:
+    """Hold the lock until the transaction ends; waits for whoever has it. Many may share it, or one have it alone."""
+    kind = "_shared" if shared else ""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+        cursor.execute(f"SELECT pg_advisory_xact_lock{kind}(hashtextextended(%s, 0))", [name])
 
 
 @contextmanager

@@ -17,10 +17,13 @@ from workspace.home import PROJECT_ROOT
 SCHEDULED = {
     "check-servers": "inference.tasks.check_servers",
     "clear-expired-logins": "workspace.tasks.clear_expired_logins",
+    "expire-adapters": "inference.tasks.expire_adapters",
     "make-partitions": "billing.tasks.make_partitions",
     "post-out": "billing.tasks.post_out",
     "reconcile-months": "billing.tasks.reconcile_months",
+    "resume-work": "inference.tasks.resume_work",
     "store-snapshots": "billing.tasks.store_snapshots",
+    "sweep-adapter-files": "inference.tasks.sweep_adapter_files",
     "warn-of-limits": "billing.tasks.warn_of_limits",
 }
 AS_BEAT_LOADS_IT = """

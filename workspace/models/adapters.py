@@ -1,7 +1,7 @@
 """Adapters and where they are loaded."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from workspace.models.workspaces import Workspace
 
 ADAPTER_ID = r"[A-Za-z0-9._-]{1,128}"
+ADMITTED_BEFORE = timedelta(seconds=1)  # what is admitted just before an adapter's end has this long to reach its slot
 
 
 class AdapterState(models.TextChoices):
@@ -29,8 +30,9 @@ class AdapterQuerySet(models.QuerySet["Adapter"]):
     def unexpired(self) -> "AdapterQuerySet":
         return self.exclude(expires_at__lte=Now())
 
-    def expired(self) -> "AdapterQuerySet":
-        return self.filter(expires_at__lte=Now())
+    def expired(self, since: timedelta = timedelta(0)) -> "AdapterQuerySet":
+        """Those whose time was up so long ago, or longer."""
+        return self.filter(expires_at__lte=Now() - since)
 
     def with_expiry(self) -> "AdapterQuerySet":
         """Annotate `has_expired`."""
