@@ -104,18 +104,16 @@ def distilled(engine: Engine, internalizer: Internalizer, model: Path, documents
         started = time.perf_counter()
 
         def make(text: str, folder: Path) -> None:
-            distill(
-                model, text, folder, lambda share, message: None, lambda: False, [SHIPPED / f"{model.name}.safetensors"]
-            )
+            distill(model, text, folder, lambda share, message: None, lambda: False, files)
 
         found += with_adapters(engine, [document], make)
         times.append(time.perf_counter() - started)
     context = score(in_context(engine, documents))
     hypernet = score(with_adapters(engine, documents, internalizer.internalize))
     print(
-        f"{'distilled pages of facts':26} {len(found):4} questions   in context {context:.2f}   hypernet {hypernet:.2f} "
-        f"distill {score(found):.2f}   p50 {statistics.median(times):.0f} s each"
+        f"{'distilled pages of facts':28} {len(found):4} questions   in context {context:.2f}   hypernet {hypernet:.2f}"
     )
+    print(f"{'':28} distill {score(found):.2f}   p50 {statistics.median(times):.0f} s each")
 
 
 if __name__ == "__main__":

@@ -27,11 +27,12 @@ from inference.engine.tokenizer import Tokenizer
 
 LONGEST_DOCUMENT = 2048  # tokens
 QUESTIONS_EACH = 3
+CUES_EACH = 3
 RANK = 8
 LEARNING_RATE = 4e-3
 LEARNING_RATE_OF_WRITTEN = 6e-2
 BATCH_TOKENS = 256
-MOST_EPOCHS = 8
+MOST_EPOCHS = 6
 ENOUGH = 0.98  # of the held-out answer tokens are what the teacher would say
 Progress = Callable[[float, str], None]
 
@@ -132,11 +133,13 @@ def prepare(
         statements = [engine.tokenizer.decode(piece).strip() for piece in pieces]
         progress(0.05, "Asking itself questions about it")
         questions = self_questions(engine, statements, QUESTIONS_EACH, seed)
+        draw = random.Random(seed)
         lessons: list[Lesson] = []
         held_out: list[Lesson] = []
         for statement, asked in zip(statements, questions, strict=True):
             made = [lesson(engine.tokenizer, statement, question) for question in asked]
             lessons += made[: max(1, len(made) - 1)]
+            lessons += [lesson(engine.tokenizer, statement, cue(statement, draw)) for _ in range(CUES_EACH)]
             held_out += made[len(made) - 1 :]
         internalizer = first_that_fits(hypernetworks, engine, model_folder.name)
         if internalizer is not None:
@@ -144,6 +147,12 @@ def prepare(
         return Exercise(lessons, held_out, tokens, is_begun=internalizer is not None)
     finally:
         engine.stop()
+
+
+def cue(statement: str, draw: random.Random) -> str:
+    """About half of the statement's words, as a question: whatever else is asked will share some of them."""
+    words = statement.strip(".!?").split()
+    return " ".join(word for word in words if draw.random() < 0.5) + "?"
 
 
 def lesson(tokenizer: Tokenizer, statement: str, question: str) -> Lesson:
