@@ -166,12 +166,36 @@ def register(row: Internalization, folder: Path) -> None:
 
 
 def begin_distillation(row: Internalization, document: str) -> None:
-    """Leave the document to a worker."""
+    """Leave the document to a worker. Raises ApiError: 413 `document_too_long`."""
     from inference.tasks import distill_document
 
+    refuse_too_long_to_distill(document)
     row.status, row.document_text, row.message = Status.RUNNING, document, "Waiting for a worker"
     row.save()
     transaction.on_commit(lambda: distill_document.delay(str(row.pk)), robust=True)  # else `resume_work` sends it
+
+
+def refuse_too_long_to_distill(document: str) -> None:
+    """
+    Raises:
+        ApiError: 413 `document_too_long`.
+    """
+    from inference.d2l.distill import LONGEST_DOCUMENT
+    from inference.d2l.errors import DocumentTooLong
+    from inference.d2l.internalize import CHARACTERS_PER_TOKEN
+
+    tokens = len(document) // CHARACTERS_PER_TOKEN  # at the least
+    if tokens <= LONGEST_DOCUMENT:
+        tokens = len(runtime.require_engine().tokenizer.encode(document))
+    if tokens > LONGEST_DOCUMENT:
+        error = DocumentTooLong(LONGEST_DOCUMENT, tokens)
+        raise ApiError(413, error.code, f"{error} The method hypernet takes longer ones.", "document_text")
+
+
+def give_up(workspace: Workspace, adapter_id: str) -> bool:
+    """End what is still being made under this id. False: nothing is."""
+    running = Internalization.objects.filter(workspace=workspace, wanted_id=adapter_id, status=Status.RUNNING)
+    return bool(running.update(status=Status.EXPIRED, message="Given up", document_text=""))
 
 
 def take_in(row: Internalization) -> None:

@@ -36,6 +36,7 @@ from workspace.tracing import tracing
 
 DRAIN_S = 60
 CHILD_STOP_S = 20
+WORKER = ("--concurrency=2", "--without-gossip", "--without-mingle")
 
 console = Console(highlight=False, quiet=settings.LAB_LOG_FORMAT == "json")
 logger = logging.getLogger(__name__)
@@ -146,12 +147,13 @@ class Server:
         if not settings.LAB_RUN_WORKERS:
             return
         for name, arguments in {
-            "worker": ["worker", "--concurrency=2", "--without-gossip", "--without-mingle"],
+            "worker": ["worker", *WORKER],
+            "long-worker": ["worker", *WORKER, "--queues=long", "--hostname=long@%h"],
             "beat": ["beat", f"--schedule={settings.HOME.root / 'beat-schedule'}", "--pidfile="],
         }.items():
             log = self.stack.enter_context((settings.HOME.logs / f"{name}.log").open("ab"))
             process = start_celery(arguments, log)
-            self.stack.callback(stop_child, process)
+            self.stack.callback(end_group if name == "long-worker" else stop_child, process)
 
     def serve(self, listener: socket.socket, model: ModelFolder, first_start: bool) -> None:
         config = uvicorn.Config(
@@ -224,8 +226,14 @@ def stop_child(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(CHILD_STOP_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End it and its children at once: what they are at is taken up again by others, or later."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def greet() -> None:

@@ -24,7 +24,7 @@ runtime_plane = [
     path("compute/d2l/internalize", d2l.Internalize.as_view()),
     path("d2l/internalizations", d2l.Internalizations.as_view()),
     path("d2l/internalizations/<uuid:internalization_id>", d2l.OneInternalization.as_view()),
-    path("sessions/<str:session_key>", d2l.OneSession.as_view()),
+    path("sessions/<path:session_key>", d2l.OneSession.as_view()),
     *training,
     path("compute/peers", servers.Peers.as_view()),
     path("compute/peers/<uuid:backend_id>", servers.OneBackend.as_view()),

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference import adapters
+from inference import adapters, internalizing
 from inference.backends import LOCAL_BACKEND
 from inference.hub import download_adapter
 from inference.runtime import LORA_MODE, runtime
@@ -83,7 +83,7 @@ class OneAdapter(APIView):
         return answer(principal_of(request).workspace, adapter_id)
 
     @extend_schema(
-        summary="Delete an adapter",
+        summary="Delete an adapter, or give up one that is still being made of a document",
         parameters=[OpenApiParameter("force", bool, description="Unload it first if it is loaded.")],
         responses={204: None, **refusals("adapter_not_found", "adapter_loaded")},
     )
@@ -91,7 +91,9 @@ class OneAdapter(APIView):
         force = request.query_params.get("force", "false").lower()
         if force not in {"true", "false", "1", "0"}:
             raise invalid("force", "force must be true or false.")
-        adapters.delete(adapters.find(principal_of(request).workspace, adapter_id), force=force in {"true", "1"})
+        workspace = principal_of(request).workspace
+        if not internalizing.give_up(workspace, adapter_id):
+            adapters.delete(adapters.find(workspace, adapter_id), force=force in {"true", "1"})
         return Response(status=204)
 
 

@@ -48,11 +48,11 @@ def test_torch_in_the_image_is_the_one_that_is_tested() -> None:
 
 
 def test_compose_runs_each_part_once_and_waits_for_what_it_needs(services: dict[str, Any]) -> None:
-    assert set(services) == {"runtime", "worker", "beat", "postgres", "valkey"}
+    assert set(services) == {"runtime", "worker", "long-worker", "beat", "postgres", "valkey"}
     assert services["runtime"]["environment"]["LAB_RUN_WORKERS"] == "0"
-    for name in ("runtime", "worker", "beat"):
+    for name in ("runtime", "worker", "long-worker", "beat"):
         assert all(need["condition"] == "service_healthy" for need in services[name]["depends_on"].values())
-    for name in ("worker", "beat", "postgres", "valkey"):
+    for name in ("worker", "long-worker", "beat", "postgres", "valkey"):
         assert services[name]["healthcheck"]
 
 
