@@ -10,7 +10,6 @@ from inference.models import ComputeBackend
 from inference.servers import check
 from workspace.celery import app
 
-LONG = "long"  # a queue with workers of its own, so that what takes minutes or hours delays nothing else
 CHECK_EVERY_S = 5
 EXPIRE_EVERY_S = 10
 RESUME_EVERY_S = 5
@@ -64,14 +63,14 @@ def resume_work() -> None:
         train_hypernetwork.apply_async([str(pk)], expires=RESUME_EVERY_S)
 
 
-@shared_task(queue=LONG)
+@shared_task
 def distill_document(pk: str) -> None:
     from inference import distilling
 
     distilling.work(pk)
 
 
-@shared_task(queue=LONG)
+@shared_task
 def train_hypernetwork(pk: str) -> None:
     from inference import training_jobs
 

@@ -93,6 +93,10 @@ CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 LAB_RUN_WORKERS = flag("LAB_RUN_WORKERS", True)
 CELERY_TIMEZONE = "UTC"
+CELERY_TASK_ROUTES = {  # what takes minutes or hours has workers of its own, and delays nothing else
+    "inference.tasks.distill_document": {"queue": "long"},
+    "inference.tasks.train_hypernetwork": {"queue": "long"},
+}
 CELERY_BEAT_SCHEDULE = {
     "clear-expired-logins": {"task": "workspace.tasks.clear_expired_logins", "schedule": 24 * 60 * 60.0},
 }

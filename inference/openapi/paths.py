@@ -33,6 +33,10 @@ ROUTE_HEADERS = {
     "x-hybrie-selected-backend": "The backend that answered.",
     "x-hybrie-adapter-id": "The adapter that served it, or `none`.",
 }
+MADE_ELSEWHERE = {  # where the record is that a call makes, and where the answer has its id
+    "/d2l/internalize": ("/d2l/internalizations/{internalization_id}", "/id"),
+    "/train/d2l": ("/train/jobs/{job_id}", "/job_id"),
+}
 EXAMPLE = {
     "model": "smollm2-135m-instruct",
     "messages": [{"role": "user", "content": "What is our refund policy?"}],
@@ -57,6 +61,10 @@ def describe_plain_views(result: Description, **_: Any) -> Description:
     for path, item in result["paths"].items():
         if path.endswith("/adapters/{adapter_id}/load"):
             link_to_chat(item["post"]["responses"]["200"])
+        for making, (made, pointer) in MADE_ELSEWHERE.items():
+            if path.endswith(making):
+                plane = path.removesuffix(making).removesuffix("/compute")
+                link_to_made(item["post"], result["paths"][f"{plane}{made}"], made, pointer)
     return result
 
 
@@ -151,6 +159,18 @@ def health(identifier: str) -> Description:
             "503": {"description": "The model is loading, or the server stops.", "content": content},
         },
     }
+
+
+def link_to_made(making: Description, operations: Description, made: str, pointer: str) -> None:
+    """From the answer that has made a record to what can be done with it."""
+    parameter = made.rpartition("{")[2].rstrip("}")
+    for status, response in making["responses"].items():
+        for operation in operations.values() if status.startswith("2") else ():
+            identifier = operation["operationId"]
+            response.setdefault("links", {})[identifier] = {
+                "operationId": identifier,
+                "parameters": {f"path.{parameter}": f"$response.body#{pointer}"},
+            }
 
 
 def link_to_chat(response: Description) -> None:
