@@ -8,6 +8,7 @@ from unfold.admin import ModelAdmin
 from billing.models import DailyUsage, HourlyUsage, LimitWarning, RateCard, UsageEvent, WorkspaceLimit
 from billing.models.sinks import OutboxEntry, Sink
 from billing.models.snapshots import Reconciliation, StoredSnapshot
+from workspace.audited_admin import AuditedAdmin
 from workspace.models import User
 
 
@@ -67,7 +68,7 @@ class DailyUsageAdmin(RollupAdmin):
 
 
 @admin.register(RateCard)
-class RateCardAdmin(ModelAdmin):
+class RateCardAdmin(AuditedAdmin):
     """A card in effect is history: it can be ended or noted on, and a new one takes its place."""
 
     list_display = (
@@ -96,7 +97,7 @@ class RateCardAdmin(ModelAdmin):
 
 
 @admin.register(WorkspaceLimit)
-class WorkspaceLimitAdmin(ModelAdmin):
+class WorkspaceLimitAdmin(AuditedAdmin):
     list_display = ("workspace", "monthly_budget_pence", "requests_per_minute", "tokens_per_minute")
     list_select_related = ("workspace",)
     search_fields = ("workspace__name",)
@@ -146,7 +147,7 @@ class SinkForm(forms.ModelForm):
 
 
 @admin.register(Sink)
-class SinkAdmin(ModelAdmin):
+class SinkAdmin(AuditedAdmin):
     form = SinkForm
     list_display = ("name", "kind", "workspace", "enabled", "delivered", "pending", "failures", "last_error")
     list_select_related = ("workspace",)

@@ -99,6 +99,7 @@ class Migration(migrations.Migration):
                 ('sink', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='outbox', to='billing.sink')),
             ],
             options={
+                'verbose_name_plural': 'outbox entries',
                 'ordering': ('id',),
             },
         ),

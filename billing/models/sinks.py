@@ -109,6 +109,7 @@ class OutboxEntry(models.Model):
 
     class Meta:
         ordering = ("id",)
+        verbose_name_plural = "outbox entries"
         indexes = (models.Index(fields=("sink", "id"), name="outbox_due", condition=models.Q(refused="")),)
 
     def __str__(self) -> str:

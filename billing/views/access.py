@@ -3,13 +3,8 @@
 from rest_framework.request import Request
 
 from workspace.errors import ApiError
-from workspace.identity import Principal
 from workspace.models import User
-
-
-def principal_of(request: Request) -> Principal:
-    assert isinstance(request.auth, Principal)
-    return request.auth
+from workspace.permissions import principal_of
 
 
 def require_operator(request: Request) -> User:

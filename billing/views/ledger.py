@@ -19,8 +19,9 @@ from billing.parameters import choice, month
 from billing.periods import Period
 from billing.reconcile import reconcile
 from billing.renderers import ExactJSONRenderer
-from billing.views.access import principal_of, require_operator
+from billing.views.access import require_operator
 from workspace.openapi.refusals import refusals
+from workspace.permissions import principal_of
 
 RECONCILIATIONS_SHOWN = 50
 MONTH = {"type": "string", "pattern": r"^[1-9]\d{3}-(0[1-9]|1[0-2])$", "examples": ["2026-11"]}

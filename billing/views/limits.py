@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db import transaction
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.decorators import api_view, renderer_classes
 from rest_framework.request import Request
@@ -14,10 +15,11 @@ from billing.models.events import plain
 from billing.models.limits import moment_or_none
 from billing.renderers import ExactJSONRenderer
 from billing.serializers import LimitsSerializer, WorkspaceLimitSerializer
-from billing.views.access import principal_of, require_operator
+from billing.views.access import require_operator
+from workspace.audit import audit
 from workspace.models import ApiKey, Role, Workspace
 from workspace.openapi.refusals import refusals
-from workspace.permissions import require
+from workspace.permissions import principal_of, require
 
 OPERATORS_OWN = ("requests_per_minute", "tokens_per_minute")
 WARNINGS_SHOWN = 50
@@ -42,7 +44,9 @@ def limits(request: Request) -> Response:
         change = WorkspaceLimitSerializer.read(request.data, partial=True)
         if any(name in change for name in OPERATORS_OWN):
             require_operator(request)
-        WorkspaceLimit.objects.update_or_create(workspace=principal.workspace, defaults=change)
+        with transaction.atomic():
+            limit, _ = WorkspaceLimit.objects.update_or_create(workspace=principal.workspace, defaults=change)
+            audit(request, principal, "limits.change", limit, fields=sorted(change))
     return Response(limits_of(principal.workspace, show_secret=principal.role.covers(Role.OWNER)))
 
 

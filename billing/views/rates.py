@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Q
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.decorators import api_view, renderer_classes
@@ -12,9 +13,11 @@ from rest_framework.response import Response
 from billing.models import RateCard
 from billing.renderers import ExactJSONRenderer
 from billing.serializers import RateCardEndSerializer, RateCardSerializer, RateCardsSerializer
-from billing.views.access import principal_of, require_operator
+from billing.views.access import require_operator
+from workspace.audit import audit
 from workspace.errors import ApiError, invalid
 from workspace.openapi.refusals import refusals
+from workspace.permissions import principal_of
 
 
 def visible_cards(request: Request) -> Any:
@@ -53,7 +56,10 @@ def rate_cards(request: Request) -> Response:
     if request.method == "GET":
         return Response({"rate_cards": [card.to_dict() for card in visible_cards(request)]})
     user = require_operator(request)
-    card = RateCard.objects.create(**RateCardSerializer.read(request.data), created_by=user)
+    fields = RateCardSerializer.read(request.data)
+    with transaction.atomic():
+        card = RateCard.objects.create(**fields, created_by=user)
+        audit(request, principal_of(request), "rate_card.create", card, card=str(card))
     return Response(card.to_dict(), status=201)
 
 
@@ -83,11 +89,15 @@ def rate_card(request: Request, card_id: str) -> Response:
     if request.method == "DELETE":
         if card.is_in_effect:
             raise ApiError(409, "rate_card_in_effect", "This card is in effect; set its effective_until instead.")
-        card.delete()
+        with transaction.atomic():
+            audit(request, principal_of(request), "rate_card.delete", card, card=str(card))
+            card.delete()
         return Response(status=204)
     change = RateCardEndSerializer.read(request.data, partial=True)
     card.effective_until = change.get("effective_until", card.effective_until)
     if card.effective_until is not None and card.effective_until <= card.effective_from:
         raise invalid("effective_until", "effective_until must be later than effective_from.")
-    card.save(update_fields=["effective_until"])
+    with transaction.atomic():
+        card.save(update_fields=["effective_until"])
+        audit(request, principal_of(request), "rate_card.end", card, card=str(card))
     return Response(card.to_dict())

@@ -14,7 +14,7 @@ from billing.pages import DEFAULT_LIMIT, MAX_LIMIT, events_page
 from billing.parameters import choice
 from billing.periods import WINDOWS, Period
 from billing.renderers import ExactJSONRenderer
-from billing.views.access import principal_of
+from workspace.permissions import principal_of
 
 window_parameter = OpenApiParameter("window", enum=WINDOWS, description="In UTC; today is the last day.")
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from billing.models import RateCard
 from tests.billing.conftest import Record, client_of, utc
-from workspace.models import CliToken, Membership, Role, User, Workspace
+from workspace.models import AuditEntry, CliToken, Membership, Role, User, Workspace
 
 URL = "/api/v1/billing/rate-cards"
 BODY = {"provider": "openai", "model": "gpt-*", "input_rate": "1.5", "output_rate": "6"}
@@ -165,3 +165,14 @@ def test_the_same_card_twice_is_refused(operator: Client) -> None:
     answer = operator.post(URL, body, content_type="application/json")
     assert answer.status_code == 400
     assert "already" in answer.json()["error"]["message"]
+
+
+def test_what_the_operator_changes_is_in_the_audit_log(operator: Client) -> None:
+    future = {**BODY, "effective_from": "2999-01-01T00:00:00Z"}
+    made = operator.post(URL, future, content_type="application/json").json()["id"]
+    operator.patch(f"{URL}/{made}", {"effective_until": "2999-02-01T00:00:00Z"}, content_type="application/json")
+    operator.delete(f"{URL}/{made}")
+    operator.patch("/api/v1/billing/limits", {"requests_per_minute": 60}, content_type="application/json")
+    actions = [entry.action for entry in AuditEntry.objects.order_by("at", "id")]
+    assert actions == ["rate_card.create", "rate_card.end", "rate_card.delete", "limits.change"]
+    assert AuditEntry.objects.get(action="limits.change").details == {"fields": ["requests_per_minute"]}
