@@ -176,3 +176,13 @@ def test_what_the_operator_changes_is_in_the_audit_log(operator: Client) -> None
     actions = [entry.action for entry in AuditEntry.objects.order_by("at", "id")]
     assert actions == ["rate_card.create", "rate_card.end", "rate_card.delete", "limits.change"]
     assert AuditEntry.objects.get(action="limits.change").details == {"fields": ["requests_per_minute"]}
+
+
+def test_a_card_deleted_in_the_admin_console_is_in_the_audit_log(workspace: Workspace) -> None:
+    root = User.objects.create_user("root@example.com", is_staff=True, is_superuser=True)
+    browser = Client()
+    browser.force_login(root)
+    future = card(effective_from=utc(2999, 1, 1))
+    browser.post(f"/admin/billing/ratecard/{future.pk}/delete/", {"post": "yes"})
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.object_id, entry.source) == ("ratecard.delete", str(future.pk), "admin")
