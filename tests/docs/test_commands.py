@@ -56,7 +56,7 @@ def nothing_left(server: Served) -> Iterator[None]:
 
 
 @pytest.fixture
-def shell(server: Served, checkout: Path) -> dict[str, str]:
+def shell(server: Served, checkout: Path, smollm_path: Path) -> dict[str, str]:
     """The environment of a reader's terminal."""
     made = json.loads((server.home / "bootstrap.json").read_text())
     return {
@@ -64,6 +64,7 @@ def shell(server: Served, checkout: Path) -> dict[str, str]:
         "HOME": str(checkout),
         "CURL_HOME": str(checkout),
         "LAB_HOME": str(checkout / "var"),
+        "LAB_MODEL": str(smollm_path),
         "KEY": made["api_key"],
         "TOKEN": made["cli_token"],
         "CLI_TOKEN": made["cli_token"],
