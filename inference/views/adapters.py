@@ -18,6 +18,7 @@ from inference.hub import download_adapter
 from inference.runtime import LORA_MODE, runtime
 from inference.views import shapes
 from workspace.adapter_files import CONFIG, WEIGHTS
+from workspace.audit import audit
 from workspace.errors import ApiError, invalid
 from workspace.models import Adapter, AdapterState, Workspace
 from workspace.openapi.refusals import refusals
@@ -56,6 +57,7 @@ class Adapters(APIView):
     def post(self, request: Request) -> Response:
         is_upload = request.content_type.startswith("multipart/")
         adapter = from_upload(request) if is_upload else from_place(request)
+        note(request, "register", adapter)
         return Response(adapters.describe([adapter])[0], status=201)
 
 
@@ -91,9 +93,13 @@ class OneAdapter(APIView):
         force = request.query_params.get("force", "false").lower()
         if force not in {"true", "false", "1", "0"}:
             raise invalid("force", "force must be true or false.")
-        workspace = principal_of(request).workspace
-        if not internalizing.give_up(workspace, adapter_id):
-            adapters.delete(adapters.find(workspace, adapter_id), force=force in {"true", "1"})
+        principal = principal_of(request)
+        if internalizing.give_up(principal.workspace, adapter_id):
+            audit(request, principal, "document.give_up", None, adapter_id=adapter_id)
+            return Response(status=204)
+        adapter = adapters.find(principal.workspace, adapter_id)
+        adapters.delete(adapter, force=force in {"true", "1"})
+        audit(request, principal, "adapter.delete", None, adapter_id=adapter_id)
         return Response(status=204)
 
 
@@ -114,6 +120,7 @@ class LoadAdapter(APIView):
         body = shapes.LoadBody.read(request.data)
         adapter = adapters.find(principal_of(request).workspace, adapter_id)
         adapters.load(adapter, body.get("backends", (adapters.LOCAL,)), body["pin"])
+        note(request, "load", adapter)
         return answer(principal_of(request).workspace, adapter_id)
 
 
@@ -129,7 +136,9 @@ class UnloadAdapter(APIView):
     )
     def post(self, request: Request, adapter_id: str) -> Response:
         body = shapes.UnloadBody.read(request.data)
-        adapters.unload(adapters.find(principal_of(request).workspace, adapter_id), body.get("backends"))
+        adapter = adapters.find(principal_of(request).workspace, adapter_id)
+        adapters.unload(adapter, body.get("backends"))
+        note(request, "unload", adapter)
         return answer(principal_of(request).workspace, adapter_id)
 
 
@@ -139,6 +148,10 @@ def all_of(workspace: Workspace) -> Iterable[Adapter]:
 
 def answer(workspace: Workspace, adapter_id: str) -> Response:
     return Response(adapters.describe([adapters.find(workspace, adapter_id)])[0])
+
+
+def note(request: Request, verb: str, adapter: Adapter) -> None:
+    audit(request, principal_of(request), f"adapter.{verb}", adapter, adapter_id=adapter.adapter_id)
 
 
 def from_place(request: Request) -> Adapter:

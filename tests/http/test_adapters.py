@@ -8,6 +8,7 @@ from django.conf import settings
 
 from tests.http.conftest import MODEL, SLOTS, Tenant
 from tests.http.test_chat_refusals import error
+from workspace.models import AuditEntry
 
 QUESTION = "What is the capital of France?"
 
@@ -206,3 +207,15 @@ def test_a_trailing_slash_changes_nothing(tenant: Tenant, random_adapters: list[
     assert tenant.http.post("/v1/adapters/mine/load/", json={}).status_code == 200
     assert tenant.http.get("/v1/adapters/").json() == tenant.http.get("/api/v1/hybrie/adapters").json()
     assert tenant.http.delete("/v1/adapters/mine/?force=true").status_code == 204
+
+
+def test_every_change_is_in_the_audit_log(tenant: Tenant, random_adapters: list[Path]) -> None:
+    tenant.register("seen", random_adapters[0])
+    tenant.load("seen")
+    assert tenant.http.delete("/v1/adapters/seen").status_code == 409
+    tenant.http.post("/v1/adapters/seen/unload").raise_for_status()
+    tenant.http.delete("/v1/adapters/seen").raise_for_status()
+    entries = AuditEntry.objects.filter(workspace=tenant.workspace).order_by("at")
+    assert [(entry.action, entry.details["adapter_id"]) for entry in entries] == [
+        (f"adapter.{verb}", "seen") for verb in ("register", "load", "unload", "delete")
+    ]
