@@ -68,6 +68,8 @@ def shell(server: Served, checkout: Path, smollm_path: Path) -> dict[str, str]:
         "KEY": made["api_key"],
         "TOKEN": made["cli_token"],
         "CLI_TOKEN": made["cli_token"],
+        "LAB_SERVER": server.url,
+        "LAB_API_KEY": made["cli_token"],
     }
 
 

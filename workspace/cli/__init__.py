@@ -1,0 +1,1 @@
+"""`lab`: the command line. It speaks HTTP to a server, as any other client does."""
