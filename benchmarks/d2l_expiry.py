@@ -23,6 +23,7 @@ from workspace.home import LabHome
 
 AT_ONCE = 8
 BEYOND_S = 0.5
+FREED_WITHIN_S = 2
 SLOTS = 64
 
 
@@ -48,7 +49,7 @@ def report(title: str, node: Node, adapters: int) -> None:
         found = Counter[str]()
         for counts in pool.map(lambda index: live_and_die(http, index, draw.randint(1, 5)), range(adapters)):
             found += counts
-        time.sleep(2)
+        time.sleep(FREED_WITHIN_S)
         held = http.get("/v1/adapters/status").json()["slots_used"]
     print(
         f"{title:16} {adapters} adapters   served in time {found['served']}   refused after it {found['refused']}   "

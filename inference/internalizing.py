@@ -76,8 +76,7 @@ def internalize(workspace: Workspace, wanted: Wanted) -> Internalization:
     with TOGETHER, transaction.atomic():
         lock(f"document {workspace.pk} {wanted.session_key} {wanted.sha256}")
         row = known(workspace, wanted, method) or Internalization(workspace=workspace, status=Status.FAILED)
-        is_new = not prolonged(row, wanted)
-        if is_new:
+        if not prolonged(row, wanted):
             ask(row, wanted, method)
             if method == Method.HYPERNET:
                 make(row, wanted.document)
@@ -218,9 +217,9 @@ def take_in(row: Internalization) -> None:
 def end_session(workspace: Workspace, session_key: str) -> list[str]:
     """Expire all adapters of a session, and give up what is still being made for it; returns the adapters' ids."""
     living = Adapter.objects.filter(workspace=workspace, session_key=session_key).unexpired().select_for_update()
-    ids = list(living.values_list("adapter_id", flat=True))
-    Adapter.objects.filter(workspace=workspace, adapter_id__in=ids).update(expires_at=Now())
+    ids = dict(living.values_list("pk", "adapter_id"))
+    Adapter.objects.filter(pk__in=ids).update(expires_at=Now())
     of_session = Internalization.objects.filter(workspace=workspace, session_key=session_key)
-    over = Q(status=Status.RUNNING) | Q(status=Status.READY, adapter__adapter_id__in=ids)
-    of_session.filter(pk__in=of_session.filter(over).values("pk")).update(status=Status.EXPIRED, document_text="")
-    return ids
+    over = Q(status=Status.RUNNING) | Q(status=Status.READY, adapter__in=ids)
+    of_session.filter(over).update(status=Status.EXPIRED, document_text="")
+    return list(ids.values())

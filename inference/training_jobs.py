@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
+from inference.d2l.settings import TrainingSettings
 from inference.model_files import ModelUnavailable, resolve_model
 from inference.runtime import runtime
 from workspace.errors import ApiError
@@ -34,7 +35,7 @@ def begin(workspace: Workspace, settings_wanted: dict[str, Any]) -> TrainingJob:
     """Queue a training for the model that is served.
 
     Args:
-        settings_wanted: of `inference.d2l.training.TrainingSettings`; `steps` among them.
+        settings_wanted: of `inference.d2l.settings.TrainingSettings`; `steps` among them.
     """
     from inference.tasks import train_hypernetwork
 
@@ -79,7 +80,7 @@ def work(pk: str) -> None:
 
 def train(job: TrainingJob) -> None:
     from inference.d2l.errors import Cancelled, D2LError
-    from inference.d2l.training import TrainingPoint, TrainingSettings
+    from inference.d2l.training import TrainingPoint
     from inference.d2l.training import train as train_network
     from inference.engine.errors import EngineError
 

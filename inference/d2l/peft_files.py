@@ -7,6 +7,7 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 
 from inference.d2l.factors import Factors
+from inference.engine.adapter_file import WEIGHTS
 
 
 def save(factors: dict[int, Factors], folder: Path, base_model: str) -> int:
@@ -29,5 +30,5 @@ def save(factors: dict[int, Factors], folder: Path, base_model: str) -> int:
             name = f"base_model.model.model.layers.{layer}.self_attn.{module}"
             tensors[f"{name}.lora_A.weight"] = found.a.to("cpu", torch.float32, copy=True)
             tensors[f"{name}.lora_B.weight"] = b.to("cpu", torch.float32, copy=True).contiguous()
-    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
     return rank

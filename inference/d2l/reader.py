@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inference.d2l.opening import Opening
 from inference.engine.decoder import Decoder
-from inference.engine.kv_cache import KVCache
+from inference.engine.kv_cache import SLAB_TOKENS, KVCache, row_capacity
 from inference.engine.projections import Group
 from inference.engine.step import Plan, StepBuilder, StepRow
 from inference.engine.tokenizer import Tokenizer
@@ -92,8 +92,8 @@ class Reader:
         return kv.copy_out(row, 0, len(tokens))
 
     def cache(self, rows: int, longest: int) -> KVCache:
-        room = max(128, 1 << (longest - 1).bit_length())
-        return KVCache(self.spec, self.dtype, self.device, rows * room + 4096, longest)
+        budget = rows * row_capacity(longest) + SLAB_TOKENS  # the last slab need not be full
+        return KVCache(self.spec, self.dtype, self.device, budget, longest)
 
 
 def batches(sentences: Sequence[list[int]]) -> Iterator[Sequence[list[int]]]:

@@ -18,6 +18,7 @@ from inference.d2l.errors import Cancelled
 from inference.d2l.held_out import TrainingScore, measure
 from inference.d2l.hypernetwork import Hypernetwork, Salience, mean_embedding
 from inference.d2l.reader import Reader
+from inference.d2l.settings import TrainingSettings
 from inference.d2l.values import listed
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
@@ -35,27 +36,6 @@ STOP_WORDS = frozenset(
     )
 )
 WORD = re.compile(r"\w[\w.']*\w|\w")
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What a training is asked for.
-
-    Attributes:
-        steps: of the salience, each on `batch` sentences.
-        early_layers: layers of the base model that read the whole document.
-        width: of the salience's inner layer.
-        directions: kept for each layer.
-        seed: of everything that is drawn.
-    """
-
-    steps: int = 600
-    seed: int = 0
-    batch: int = 48
-    learning_rate: float = 2e-3
-    early_layers: int = 6
-    width: int = 64
-    directions: int = 192
 
 
 @dataclass(frozen=True)

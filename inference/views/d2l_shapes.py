@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from inference.d2l.settings import TrainingSettings
 from inference.runtime import runtime
 from inference.views.shapes import AdapterIdField
 from workspace.errors import ApiError
@@ -12,7 +13,7 @@ from workspace.strict import StrictSerializer
 
 SESSION_KEY_LENGTH = 200
 LONGEST_TTL_S = 366 * 24 * 3600
-EXAMPLES_PER_STEP = 48
+EXAMPLES_PER_STEP = TrainingSettings.batch
 MOST_STEPS = 100_000
 CONTROL = set(map(chr, range(32))) - set("\t\n\r\f")
 
@@ -134,7 +135,7 @@ def training_settings(fields: dict[str, Any]) -> dict[str, Any]:
         message = f"Only the served model can be trained for: {', '.join(runtime.names)}."
         raise ApiError(404, "model_not_found", message, "base_family")
     wanted = {**fields, **fields.get("hyperparams", {})}
-    examples = wanted.get("num_examples", 600 * EXAMPLES_PER_STEP) * wanted.get("epochs", 1)
+    examples = wanted.get("num_examples", TrainingSettings.steps * EXAMPLES_PER_STEP) * wanted.get("epochs", 1)
     steps = min(MOST_STEPS, max(1, -(-examples // EXAMPLES_PER_STEP)))
     chosen: dict[str, Any] = {"steps": steps, "seed": wanted.get("seed", 0)}
     return chosen | ({"learning_rate": wanted["lr"]} if "lr" in wanted else {})

@@ -7,7 +7,8 @@ import pytest
 from inference.d2l import held_out
 from inference.d2l.errors import Cancelled
 from inference.d2l.hypernetwork import Hypernetwork
-from inference.d2l.training import TrainingPoint, TrainingSettings, train
+from inference.d2l.settings import TrainingSettings
+from inference.d2l.training import TrainingPoint, train
 
 
 def test_it_goes_on_where_it_was_broken_off(smollm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

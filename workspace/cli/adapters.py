@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.progress import wrap_file
 
+from workspace.adapter_files import FILES
+from workspace.cli.client import Client
 from workspace.cli.context import AsJson, client_of
 from workspace.cli.failure import Exit, Failure
 from workspace.cli.output import console, errors, facts, left, print_json, table
-
-FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 app = typer.Typer(no_args_is_help=True, help="Register, load and remove adapters.")
 Id = Annotated[str, typer.Argument(help="The adapter's id.")]
@@ -73,7 +73,7 @@ def add(
     tell(record, as_json, "registered")
 
 
-def upload(client: Any, folder: Path, adapter_id: str) -> Any:
+def upload(client: Client, folder: Path, adapter_id: str) -> Any:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise Failure(f"{folder} holds no {' and no '.join(missing)}.", Exit.USAGE)

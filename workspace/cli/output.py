@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 console = Console(highlight=False)
@@ -26,7 +27,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in listed:
-        shown.add_row(*map(escaped, row))
+        shown.add_row(*map(escape, row))
     console.print(shown)
 
 
@@ -34,7 +35,7 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> None:
     """Names and values below each other."""
     shown = Table(box=None, show_header=False, pad_edge=False)
     for name, value in pairs:
-        shown.add_row(f"[bold]{name}[/bold]", escaped(text(value)))
+        shown.add_row(f"[bold]{name}[/bold]", escape(text(value)))
     console.print(shown)
 
 
@@ -46,10 +47,6 @@ def text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(text, value)) or "-"
     return str(value)
-
-
-def escaped(value: str) -> str:
-    return value.replace("[", "\\[")
 
 
 def left(expires_at: str | None) -> str:

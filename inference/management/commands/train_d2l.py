@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from inference.d2l.settings import TrainingSettings
 from inference.model_files import ModelUnavailable, resolve_model
 
 
@@ -16,13 +17,13 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--steps", type=int, default=600)
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--steps", type=int, default=TrainingSettings.steps)
+        parser.add_argument("--seed", type=int, default=TrainingSettings.seed)
         parser.add_argument("--out", type=Path, help="The file to write; by default one under LAB_HOME, used at once.")
 
     def handle(self, *args: Any, steps: int, seed: int, out: Path | None, **options: Any) -> None:
         from inference.d2l.errors import D2LError
-        from inference.d2l.training import TrainingSettings, train
+        from inference.d2l.training import train
         from inference.engine.errors import EngineError
 
         if steps < 1:
