@@ -17,7 +17,10 @@ SHIPPED = Path(__file__).parent / "d2l" / "checkpoints"
 
 
 class Hypernetworks:
-    """Finds the newest hypernetwork that fits an engine's model, and keeps it until another file is there."""
+    """Finds the best hypernetwork that fits an engine's model, and keeps it until another file is there.
+
+    The best and not the newest: any workspace may train one, and what comes of it serves all of them.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -26,18 +29,18 @@ class Hypernetworks:
 
     def internalizer(self, engine: Engine, model_name: str) -> Internalizer | None:
         """The engine's, or None where no hypernetwork fits its model."""
-        from inference.d2l.internalize import first_that_fits
+        from inference.d2l.internalize import best_that_fits
 
         with self.lock:
             tried = (id(engine), tuple(files()))
             if tried != self.tried:
-                self.found = first_that_fits([path for path, _ in tried[1]], engine, model_name)
+                self.found = best_that_fits([path for path, _ in tried[1]], engine, model_name)
                 self.tried = tried
             return self.found
 
 
 def hypernetwork_files() -> list[Path]:
-    """In the order in which they are to be tried."""
+    """The newest trained here before all, and what comes along last."""
     return [path for path, _ in files()]
 
 

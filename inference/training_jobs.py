@@ -71,7 +71,7 @@ def work(pk: str) -> None:
         if job is None:
             return
         if job.attempts >= MOST_ATTEMPTS:
-            open_one(job.pk).update(status=Status.FAILED, error=f"A worker died at it {MOST_ATTEMPTS} times.")
+            end(job, Status.FAILED, error=f"A worker died at it {MOST_ATTEMPTS} times.")
             return
         open_one(job.pk).update(status=Status.RUNNING, attempts=F("attempts") + 1)
         open_one(job.pk).filter(started_at=None).update(started_at=Now())
@@ -86,10 +86,12 @@ def train(job: TrainingJob) -> None:
 
     told_at = 0.0
     is_over = False
-    points: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = job.losses
 
     def progress(point: TrainingPoint) -> None:
         nonlocal told_at, is_over
+        while points and points[-1]["step"] >= point.step:  # of an attempt that got further than it had saved
+            points.pop()
         if point.step % max(1, point.steps // POINTS_KEPT) == 0:
             points.append({"step": point.step, "loss": point.loss})
         if time.monotonic() - told_at > REPORTED_EVERY_S or point.step == point.steps:
@@ -104,9 +106,13 @@ def train(job: TrainingJob) -> None:
     except Cancelled:
         return
     except (D2LError, EngineError, ModelUnavailable) as error:
-        open_one(job.pk).update(status=Status.FAILED, error=str(error), finished_at=Now())
+        end(job, Status.FAILED, error=str(error))
         return
-    open_one(job.pk).update(status=Status.SUCCEEDED, score=score.as_dict(), finished_at=Now())
+    end(job, Status.SUCCEEDED, score=score.as_dict())
+
+
+def end(job: TrainingJob, status: Status, **fields: Any) -> None:
+    open_one(job.pk).update(status=status, finished_at=Now(), **fields)
 
 
 def open_one(pk: UUID) -> QuerySet[TrainingJob]:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from inference.d2l.errors import BaseUnsupported, Cancelled, DocumentTooLong
-from inference.d2l.internalize import first_that_fits
+from inference.d2l.internalize import best_that_fits
 from inference.d2l.self_questions import self_questions
 from inference.d2l.sentences import sentences
 from inference.engine.config import EngineConfig
@@ -78,7 +78,7 @@ def distill(
     """Write the adapter of a document into a folder.
 
     Args:
-        hypernetworks: files of which the first that fits the model writes what the adapter begins with.
+        hypernetworks: files of which the best that fits the model writes what the adapter begins with.
         progress: told the share that is done and what is being done.
         cancelled: asked at every step.
 
@@ -141,7 +141,7 @@ def prepare(
             lessons += made[: max(1, len(made) - 1)]
             lessons += [lesson(engine.tokenizer, statement, cue(statement, draw)) for _ in range(CUES_EACH)]
             held_out += made[len(made) - 1 :]
-        internalizer = first_that_fits(hypernetworks, engine, model_folder.name)
+        internalizer = best_that_fits(hypernetworks, engine, model_folder.name)
         if internalizer is not None:
             internalizer.internalize(document, folder)
         return Exercise(lessons, held_out, tokens, is_begun=internalizer is not None)
@@ -152,7 +152,7 @@ def prepare(
 def cue(statement: str, draw: random.Random) -> str:
     """About half of the statement's words, as a question: whatever else is asked will share some of them."""
     words = statement.strip(".!?").split()
-    return " ".join(word for word in words if draw.random() < 0.5) + "?"
+    return " ".join([word for word in words if draw.random() < 0.5] or words) + "?"
 
 
 def lesson(tokenizer: Tokenizer, statement: str, question: str) -> Lesson:

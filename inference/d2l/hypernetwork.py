@@ -62,6 +62,12 @@ class Hypernetwork:
     base_name: str
     made: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def score(self) -> float:
+        """What it remembered of held-out documents: needles and facts, from 0 to 2."""
+        found = self.made.get("score", {})
+        return found.get("needle", 0.0) + found.get("facts", 0.0)
+
     def require_fit(self, decoder: Decoder, name: str) -> None:
         """Raises HypernetworkMisfit where the model is not the one that this was trained on."""
         spec = decoder.spec

@@ -65,11 +65,17 @@ class Internalizer:
         return Internalized(tokens, save(factors, folder, self.base_model))
 
 
-def first_that_fits(files: Sequence[Path], engine: Engine, base_model: str) -> Internalizer | None:
-    """The first of the hypernetworks that was trained on the engine's model."""
+def best_that_fits(files: Sequence[Path], engine: Engine, base_model: str) -> Internalizer | None:
+    """Of the hypernetworks that were trained on the engine's model, the one with the best held-out score; the first of
+    equals. None fits: None.
+    """
+    best: Internalizer | None = None
     for file in files:
         try:
-            return Internalizer(Hypernetwork.load(file), engine.runner.decoder, engine.tokenizer, base_model)
+            found = Internalizer(Hypernetwork.load(file), engine.runner.decoder, engine.tokenizer, base_model)
         except (OSError, ValueError, D2LError) as error:
             log.info("the hypernetwork %s is not used: %s", file.name, error)
-    return None
+            continue
+        if best is None or found.hypernetwork.score > best.hypernetwork.score:
+            best = found
+    return best

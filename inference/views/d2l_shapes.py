@@ -7,7 +7,7 @@ from rest_framework import serializers
 from inference.d2l.settings import TrainingSettings
 from inference.runtime import runtime
 from inference.views.shapes import AdapterIdField
-from workspace.errors import ApiError
+from workspace.errors import ApiError, invalid
 from workspace.models import Internalization, TrainingJob
 from workspace.strict import StrictSerializer
 
@@ -136,6 +136,8 @@ def training_settings(fields: dict[str, Any]) -> dict[str, Any]:
         raise ApiError(404, "model_not_found", message, "base_family")
     wanted = {**fields, **fields.get("hyperparams", {})}
     examples = wanted.get("num_examples", TrainingSettings.steps * EXAMPLES_PER_STEP) * wanted.get("epochs", 1)
-    steps = min(MOST_STEPS, max(1, -(-examples // EXAMPLES_PER_STEP)))
+    steps = -(-examples // EXAMPLES_PER_STEP)
+    if steps > MOST_STEPS:
+        raise invalid("epochs", f"num_examples times epochs must be at most {MOST_STEPS * EXAMPLES_PER_STEP}.")
     chosen: dict[str, Any] = {"steps": steps, "seed": wanted.get("seed", 0)}
     return chosen | ({"learning_rate": wanted["lr"]} if "lr" in wanted else {})

@@ -6,6 +6,7 @@ import torch
 
 from inference.d2l.errors import HypernetworkMisfit
 from inference.d2l.hypernetwork import Hypernetwork
+from inference.d2l.internalize import best_that_fits
 from inference.engine.engine import Engine
 from inference.hypernetworks import SHIPPED
 
@@ -36,3 +37,16 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "any.safetensors").write_bytes(b"no such thing")
     with pytest.raises(ValueError, match="cannot be read"):
         Hypernetwork.load(tmp_path / "any.safetensors")
+
+
+def test_a_worse_one_that_is_newer_does_not_take_its_place(
+    engine: Engine, hypernetwork: Hypernetwork, tmp_path: Path
+) -> None:
+    shipped = SHIPPED / "smollm2-135m-instruct.safetensors"
+    for name, needle in (("worse", 0.1), ("better", 1.0)):
+        score = {"needle": needle, "facts": 0.9}
+        replace(hypernetwork, made={"score": score}).save(tmp_path / f"{name}.safetensors")
+    found = [
+        best_that_fits([tmp_path / f"{name}.safetensors", shipped], engine, "mine") for name in ("worse", "better")
+    ]
+    assert [each.hypernetwork.score for each in found if each] == [hypernetwork.score, 1.9]

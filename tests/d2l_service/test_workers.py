@@ -109,6 +109,7 @@ def test_a_training_that_cannot_be_says_why(http: httpx.Client) -> None:
     [
         ({"family": "another-model"}, 404, "model_not_found", "base_family"),
         ({"hyperparams": {"num_examples": 0}}, 400, "invalid_value", "hyperparams.num_examples"),
+        ({"hyperparams": {"num_examples": 4_800_000, "epochs": 2}}, 400, "invalid_value", "epochs"),
         ({"seed": -1}, 400, "invalid_value", "seed"),
         ({"hyperparams": {"lr": 5}}, 400, "invalid_value", "hyperparams.lr"),
         ({"hyperparams": "fast"}, 400, "invalid_value", "hyperparams"),

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from inference.model_files import ModelUnavailable, resolve_model
@@ -94,6 +95,9 @@ def side_by_side(found: dict[str, Any]) -> Table:
         right = sum(answer.is_right for answer in answers)
         table.add_column(f"{way}: {right} of {len(answers)}")
     for row in zip(*found.values(), strict=True):
-        marks = [f"{'[green]right[/green]' if answer.is_right else '[red]wrong[/red]'} {answer.text}" for answer in row]
-        table.add_row(row[0].question, *marks)
+        table.add_row(escape(row[0].question), *map(marked, row))
     return table
+
+
+def marked(answer: Any) -> str:
+    return f"{'[green]right[/green]' if answer.is_right else '[red]wrong[/red]'} {escape(answer.text)}"
