@@ -97,14 +97,15 @@ def known(workspace: Workspace, wanted: Wanted, method: Method) -> Internalizati
 
 def prolonged(row: Internalization, wanted: Wanted) -> bool:
     """Give an adapter that lives, or is being made, the time asked for now. False: there is none."""
-    living = row.status == Status.RUNNING or Adapter.objects.filter(internalizations=row).unexpired().update(
+    lives = Adapter.objects.filter(internalizations=row).unexpired().update(
         ttl_seconds=wanted.ttl_seconds, expires_at=adapters.in_seconds(wanted.ttl_seconds), pinned=wanted.pinned
     )
-    if living:
+    going_on = bool(lives) or row.status == Status.RUNNING
+    if going_on:
         row.name = wanted.name or row.name
         row.ttl_seconds, row.pinned, row.loads = wanted.ttl_seconds, wanted.pinned, wanted.loads
         row.save(update_fields=("name", "ttl_seconds", "pinned", "loads"))
-    return bool(living)
+    return going_on
 
 
 def ask(row: Internalization, wanted: Wanted, method: Method) -> None:
@@ -144,6 +145,8 @@ def make(row: Internalization, document: str) -> None:
         row.document_tokens = made.document_tokens
         row.internalize_ms = round((time.monotonic() - started) * 1000)
         register(row, folder)
+    row.status, row.progress = Status.READY, 1
+    row.save()
 
 
 def register(row: Internalization, folder: Path) -> None:
@@ -160,7 +163,7 @@ def register(row: Internalization, folder: Path) -> None:
             ttl_seconds=row.ttl_seconds,
         ),
     )
-    row.status, row.progress, row.document_text, row.content_hash = Status.READY, 1, "", ""
+    row.document_text = ""
     row.save()
 
 
@@ -193,24 +196,39 @@ def refuse_too_long_to_distill(document: str) -> None:
 
 def give_up(workspace: Workspace, adapter_id: str) -> bool:
     """End what is still being made under this id. False: nothing is."""
-    running = Internalization.objects.filter(workspace=workspace, wanted_id=adapter_id, status=Status.RUNNING)
+    running = Internalization.objects.filter(
+        workspace=workspace, wanted_id=adapter_id, status=Status.RUNNING, adapter=None
+    )
     return bool(running.update(status=Status.EXPIRED, message="Given up", document_text=""))
 
 
 def take_in(row: Internalization) -> None:
-    """Register and load what a worker has made of a document."""
+    """Register and load what a worker has made of a document. It is ready when it can be asked."""
     try:
         with transaction.atomic():
             row = Internalization.objects.select_for_update().get(pk=row.pk)
             if row.status != Status.RUNNING or not row.content_hash:
                 return
-            register(row, adapters.files().folder(row.content_hash))
+            if row.document_text:  # else it was registered before a server died
+                register(row, adapters.files().folder(row.content_hash))
+    except ApiError as error:
+        finish(row, Status.FAILED, error=error.message, error_code=error.code, document_text="")
+        return
+    finish(row, Status.READY, progress=1, message=load_made(row), content_hash="")
+
+
+def load_made(row: Internalization) -> str:
+    """Load the adapter if that is wanted. Returns why it is not loaded: it can be loaded later."""
+    try:
         if row.loads:
             adapters.load(adapters.find(row.workspace, row.wanted_id), pin=row.pinned)
     except ApiError as error:
-        Internalization.objects.filter(pk=row.pk, status=Status.RUNNING).update(
-            status=Status.FAILED, error=error.message, error_code=error.code, document_text=""
-        )
+        return error.message[:300]
+    return ""
+
+
+def finish(row: Internalization, status: Status, **fields: object) -> None:
+    Internalization.objects.filter(pk=row.pk, status=Status.RUNNING).update(status=status, **fields)
 
 
 @transaction.atomic
