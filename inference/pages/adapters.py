@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
-from inference import adapters
+from inference import adapters, internalizing
 from inference.backends import LOCAL_BACKEND
 from inference.models import ComputeBackend
 from inference.runtime import runtime
@@ -112,12 +112,16 @@ def unload_adapter(request: HttpRequest, principal: Principal, adapter_id: str) 
 @require_POST
 @page()
 def delete_adapter(request: HttpRequest, principal: Principal, adapter_id: str) -> HttpResponseBase:
-    """Unload it if it is loaded, and delete it with its files."""
+    """Unload it if it is loaded, and delete it with its files; or give up one that is still being made."""
+    if internalizing.give_up(principal.workspace, adapter_id):
+        audit(request, principal, "document.give_up", None, adapter_id=adapter_id)
+        messages.success(request, f"{adapter_id} is given up.")
+        return redirect("documents")
     adapter = adapters.find(principal.workspace, adapter_id)
     audit(request, principal, "adapter.delete", adapter, adapter_id=adapter_id)
     adapters.delete(adapter, force=True)
     messages.success(request, f"{adapter_id} is deleted. Its usage stays in the ledger.")
-    return redirect("adapters")
+    return back(request)
 
 
 def back(request: HttpRequest) -> HttpResponseBase:

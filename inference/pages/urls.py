@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from inference.pages import adapters, playground
+from inference.pages import adapters, documents, playground
 
 urlpatterns = [
     path("adapters", adapters.adapter_list, name="adapters"),
@@ -10,5 +10,8 @@ urlpatterns = [
     path("adapters/<str:adapter_id>/load", adapters.load_adapter, name="load_adapter"),
     path("adapters/<str:adapter_id>/unload", adapters.unload_adapter, name="unload_adapter"),
     path("adapters/<str:adapter_id>/delete", adapters.delete_adapter, name="delete_adapter"),
+    path("documents", documents.documents, name="documents"),
+    path("documents/end-session", documents.end_session, name="end_session"),
+    path("documents/<uuid:internalization_id>", documents.document, name="document"),
     path("playground", playground.playground, name="playground"),
 ]

@@ -8,11 +8,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference import internalizing, training_jobs
-from inference.internalizing import Method, Wanted
 from inference.views import d2l_shapes as shapes
 from workspace.api.requests import number
 from workspace.audit import audit
-from workspace.errors import invalid
 from workspace.models import Internalization, TrainingJob
 from workspace.openapi.refusals import refusals
 from workspace.permissions import principal_of
@@ -48,19 +46,7 @@ class Internalize(APIView):
     def post(self, request: Request) -> Response:
         fields = shapes.NewInternalization.read(request.data)
         principal = principal_of(request)
-        row = internalizing.internalize(
-            principal.workspace,
-            Wanted(
-                document=fields["document_text"],
-                adapter_id=fields.get("id"),
-                name=fields["name"],
-                pinned=fields["pin"],
-                ttl_seconds=fields.get("ttl_seconds"),
-                session_key=fields["session_key"],
-                method=Method(fields["method"]) if fields.get("method") else None,
-                loads=fields["load"],
-            ),
-        )
+        row = internalizing.internalize(principal.workspace, shapes.wanted(fields))
         audit(request, principal, "document.internalize", row, adapter_id=row.wanted_id, method=row.method)
         return Response(row.to_dict(), status=202 if row.status == Internalization.Status.RUNNING else 200)
 
@@ -78,7 +64,7 @@ class Internalizations(APIView):
         rows = Internalization.objects.filter(workspace=principal_of(request).workspace).with_expiry()
         session_key = request.query_params.get("session_key")
         if session_key is not None:
-            rows = rows.filter(session_key=readable("session_key", session_key))
+            rows = rows.filter(session_key=shapes.readable("session_key", session_key))
         limit = number(request, "limit", 50, 1, MOST_LISTED)
         return Response({"internalizations": [row.to_dict() for row in rows[:limit]]})
 
@@ -99,7 +85,7 @@ class OneSession(APIView):
     )
     def delete(self, request: Request, session_key: str) -> Response:
         principal = principal_of(request)
-        key = readable("session_key", session_key)
+        key = shapes.readable("session_key", session_key)
         expired = internalizing.end_session(principal.workspace, key)
         audit(request, principal, "session.end", None, session_key=key, adapters=len(expired))
         return Response({"session_key": key, "expired": expired})
@@ -142,14 +128,3 @@ class OneTrainingJob(APIView):
         training_jobs.cancel(job)
         audit(request, principal, "training.cancel", job)
         return Response(training_jobs.find(principal.workspace, job_id).to_dict())
-
-
-def readable(name: str, value: str) -> str:
-    """A session key from the address.
-
-    Raises:
-        ApiError: 400 where no session can have it.
-    """
-    if "\0" in value or not 1 <= len(value) <= shapes.SESSION_KEY_LENGTH:
-        raise invalid(name, f"{name} must have 1 to {shapes.SESSION_KEY_LENGTH} characters.")
-    return value

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from inference.d2l.settings import TrainingSettings
+from inference.internalizing import Method, Wanted
 from inference.runtime import runtime
 from inference.views.shapes import AdapterIdField
 from workspace.errors import ApiError, invalid
@@ -51,6 +52,20 @@ class NewInternalization(StrictSerializer):
 
     def validate_session_key(self, value: str | None) -> str:
         return value or ""
+
+
+def wanted(fields: dict[str, Any]) -> Wanted:
+    """What the validated fields of a `NewInternalization` ask for."""
+    return Wanted(
+        document=fields["document_text"],
+        adapter_id=fields.get("id"),
+        name=fields["name"],
+        pinned=fields["pin"],
+        ttl_seconds=fields.get("ttl_seconds"),
+        session_key=fields["session_key"],
+        method=Method(fields["method"]) if fields.get("method") else None,
+        loads=fields["load"],
+    )
 
 
 class Failure(serializers.Serializer[Any]):
@@ -141,3 +156,14 @@ def training_settings(fields: dict[str, Any]) -> dict[str, Any]:
         raise invalid("epochs", f"num_examples times epochs must be at most {MOST_STEPS * EXAMPLES_PER_STEP}.")
     chosen: dict[str, Any] = {"steps": steps, "seed": wanted.get("seed", 0)}
     return chosen | ({"learning_rate": wanted["lr"]} if "lr" in wanted else {})
+
+
+def readable(name: str, value: str) -> str:
+    """A session key from the address.
+
+    Raises:
+        ApiError: 400 where no session can have it.
+    """
+    if "\0" in value or not 1 <= len(value) <= SESSION_KEY_LENGTH:
+        raise invalid(name, f"{name} must have 1 to {SESSION_KEY_LENGTH} characters.")
+    return value

@@ -11,7 +11,7 @@ import inference.pages.urls
 import workspace.pages.urls
 from billing.models import UsageEvent
 from tests.pages.conftest import SignIn, member
-from workspace.models import Adapter, ApiKey, Membership, Role, Workspace
+from workspace.models import Adapter, ApiKey, Internalization, Membership, Role, Workspace
 
 READ = {
     "overview": "/",
@@ -22,6 +22,8 @@ READ = {
     "bill": "/billing",
     "adapters": "/adapters",
     "adapter": "/adapters/{adapter}",
+    "documents": "/documents",
+    "document": "/documents/{document}",
     "playground": "/playground",
     "keys": "/keys",
     "members": "/members",
@@ -36,9 +38,11 @@ WRITE = {
     "load_adapter": ("/adapters/{adapter}/load", Role.MEMBER),
     "unload_adapter": ("/adapters/{adapter}/unload", Role.MEMBER),
     "delete_adapter": ("/adapters/{adapter}/delete", Role.MEMBER),
+    "documents": ("/documents", Role.MEMBER),
+    "end_session": ("/documents/end-session", Role.MEMBER),
 }
 NEITHER = {None, "sign_in", "sign_out", "password", "switch_workspace"}
-OF_ONE_OBJECT = ("event", "adapter")
+OF_ONE_OBJECT = ("event", "adapter", "document")
 
 
 @pytest.fixture
@@ -47,9 +51,13 @@ def ids(acme: Workspace, adapter: Adapter, event: UsageEvent) -> dict[str, str]:
     key.issue()
     owner = member(acme, Role.OWNER, "first@acme.example")
     membership = Membership.objects.get(user=owner)
+    document = Internalization.objects.create(
+        workspace=acme, wanted_id="tone", name="Acme's refund policy", status="ready", method="hypernet", adapter=adapter
+    )
     return {
         "event": str(event.id),
         "adapter": adapter.adapter_id,
+        "document": str(document.pk),
         "key": str(key.pk),
         "member": str(membership.pk),
     }

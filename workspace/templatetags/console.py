@@ -88,6 +88,19 @@ def moment(when: datetime | str | None, form: str = "relative") -> SafeString | 
     )
 
 
+@register.simple_tag
+def countdown(seconds: float | None, when: str | None) -> SafeString | str:
+    """Time that is left, counted down by the reader's clock; the browser says `expired` on it at its end.
+
+    Args:
+        seconds: left when the page was made, by the database's clock.
+        when: the moment itself.
+    """
+    if seconds is None or when is None:
+        return NOTHING
+    return format_html('<span data-left="{:.3f}" data-ends="{}">{:.0f} s</span>', seconds, when, seconds)
+
+
 @register.simple_tag(takes_context=True)
 def here(context: dict[str, Any], section: str) -> SafeString | str:
     """Marks the navigation's link to the page that is shown."""

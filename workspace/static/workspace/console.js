@@ -56,6 +56,21 @@ document.addEventListener("submit", (event) => {
   }
 }, true);
 
+// A form that takes a while says so on its button, and is not sent twice
+document.addEventListener("submit", ({ target, defaultPrevented }) => {
+  const button = target.dataset.busy && !defaultPrevented && target.querySelector("button");
+  if (!button) return;
+  button.dataset.label = button.textContent;
+  button.textContent = target.dataset.busy;
+  button.disabled = true;
+});
+addEventListener("pageshow", () => {
+  for (const button of document.querySelectorAll("button[data-label]")) {
+    button.textContent = button.dataset.label;
+    button.disabled = false;
+  }
+});
+
 // A chart is drawn from the JSON that its canvas names: {labels, series: [{name, values}], money}
 const PALETTE = { light: ["#6d28d9", "#0891b2", "#d97706", "#be185d"], dark: ["#a78bfa", "#22d3ee", "#fbbf24", "#f472b6"] };
 const charts = new Map();

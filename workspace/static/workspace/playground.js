@@ -3,7 +3,6 @@
 
 const field = (id) => document.getElementById(id);
 const place = field("playground");
-const csrf = document.querySelector("meta[name=csrf-token]").content;
 let running = null;
 
 class Pane {
@@ -52,72 +51,14 @@ class Pane {
   }
 
   async stream(turn, signal) {
-    const id = `playground-${crypto.randomUUID()}`;
-    const started = performance.now();
-    const body = requestBody(this.messages);
-    const answer = await fetch("/v1/chat/completions", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf, "x-request-id": id, ...routing(this.adapter) },
-      body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
-      signal,
-    });
-    if (!answer.ok) throw new Error((await answer.json()).error.message);
-    const facts = { firstToken: null, usage: null };
-    for await (const chunk of events(answer.body)) {
-      if (chunk.error) throw new Error(chunk.error.message);
-      facts.usage = chunk.usage ?? facts.usage;
-      const text = chunk.choices?.[0]?.delta?.content;
-      if (!text) continue;
-      facts.firstToken ??= performance.now() - started;
+    const facts = await streamChat(requestBody(this.messages), this.adapter, signal, (text) => {
       turn.textContent += text;
       this.talk.scrollTop = this.talk.scrollHeight;
-    }
+    });
     this.messages.push({ role: "assistant", content: turn.textContent });
-    await this.tell(facts, performance.now() - started, answer.headers, id);
-  }
-
-  async tell({ firstToken, usage }, elapsed, headers, id) {
-    const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
-    const facts = [["total", seconds(elapsed)]];
-    if (firstToken !== null) facts.unshift(["first token", seconds(firstToken)]);
-    if (usage) facts.unshift(["tokens", `${usage.prompt_tokens} → ${usage.completion_tokens}`]);
-    const adapter = headers.get("x-hybrie-adapter-id");
-    const route = `${headers.get("x-hybrie-selected-mode")}/${headers.get("x-hybrie-selected-backend")}`;
-    facts.push(["route", adapter === "none" ? route : `${route}/${adapter}`]);
-    const event = await eventOf(id);
-    if (event) facts.push(["cost", event.cost_gbp === null ? "no rate" : `£${event.cost_gbp}`]);
-    this.facts.replaceChildren(...facts.map(([name, value]) => {
-      const fact = document.createElement("span");
-      const strong = document.createElement("b");
-      strong.textContent = value;
-      fact.append(`${name} `, strong);
-      return fact;
-    }));
+    await writeFacts(this.facts, facts);
   }
 }
-
-// The parsed data of server-sent events, until [DONE]
-async function* events(stream) {
-  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) {
-      if (line.startsWith("data: ") && line !== "data: [DONE]") yield JSON.parse(line.slice(6));
-    }
-  }
-}
-
-async function eventOf(id) {
-  const answer = await fetch("/api/v1/usage/events?window=7d&limit=10");
-  if (!answer.ok) return null;
-  return (await answer.json()).events.find((event) => event.request_id === id) ?? null;
-}
-
-const routing = (adapter) => (adapter ? { "x-hybrie-adapter-id": adapter } : {});
 
 function requestBody(messages) {
   const number = (id) => (field(id).value === "" ? undefined : Number(field(id).value));
