@@ -117,7 +117,7 @@ def is_loaded(row: Internalization) -> bool:
 def typed(request: HttpRequest) -> dict[str, Any]:
     """The form's fields as the API takes them; what was left empty is left out."""
     form = request.POST
-    fields = {name: form[name] for name in ("id", "name", "method", "session_key") if form.get(name)}
+    fields: dict[str, Any] = {name: form[name] for name in ("id", "name", "method", "session_key") if form.get(name)}
     fields["document_text"] = document_of(request)
     fields["pin"] = form.get("pin") == "on"
     if ttl := form.get("ttl_seconds", "").strip():

@@ -52,7 +52,12 @@ def ids(acme: Workspace, adapter: Adapter, event: UsageEvent) -> dict[str, str]:
     owner = member(acme, Role.OWNER, "first@acme.example")
     membership = Membership.objects.get(user=owner)
     document = Internalization.objects.create(
-        workspace=acme, wanted_id="tone", name="Acme's refund policy", status="ready", method="hypernet", adapter=adapter
+        workspace=acme,
+        wanted_id="tone",
+        name="Acme's refund policy",
+        status="ready",
+        method="hypernet",
+        adapter=adapter,
     )
     return {
         "event": str(event.id),

@@ -39,7 +39,8 @@ class Refusal:
     @property
     def field(self) -> str:
         """Empty for a problem of the form as a whole."""
-        return self.error.param if self.error.param in self.fields else ""
+        param = self.error.param or ""
+        return param if param in self.fields else ""
 
     @property
     def message(self) -> str:

@@ -98,7 +98,7 @@ def countdown(seconds: float | None, when: str | None) -> SafeString | str:
     """
     if seconds is None or when is None:
         return NOTHING
-    return format_html('<span data-left="{:.3f}" data-ends="{}">{:.0f} s</span>', seconds, when, seconds)
+    return format_html('<span data-left="{}" data-ends="{}">{} s</span>', f"{seconds:.3f}", when, round(seconds))
 
 
 @register.simple_tag(takes_context=True)
