@@ -97,8 +97,12 @@ def known(workspace: Workspace, wanted: Wanted, method: Method) -> Internalizati
 
 def prolonged(row: Internalization, wanted: Wanted) -> bool:
     """Give an adapter that lives, or is being made, the time asked for now. False: there is none."""
-    lives = Adapter.objects.filter(internalizations=row).unexpired().update(
-        ttl_seconds=wanted.ttl_seconds, expires_at=adapters.in_seconds(wanted.ttl_seconds), pinned=wanted.pinned
+    lives = (
+        Adapter.objects.filter(internalizations=row)
+        .unexpired()
+        .update(
+            ttl_seconds=wanted.ttl_seconds, expires_at=adapters.in_seconds(wanted.ttl_seconds), pinned=wanted.pinned
+        )
     )
     going_on = bool(lives) or row.status == Status.RUNNING
     if going_on:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from inference.pages import adapters, documents, playground
+from inference.pages import adapters, documents, jobs, playground
 
 urlpatterns = [
     path("adapters", adapters.adapter_list, name="adapters"),
@@ -13,5 +13,8 @@ urlpatterns = [
     path("documents", documents.documents, name="documents"),
     path("documents/end-session", documents.end_session, name="end_session"),
     path("documents/<uuid:internalization_id>", documents.document, name="document"),
+    path("jobs", jobs.jobs, name="jobs"),
+    path("jobs/<uuid:job_id>", jobs.job, name="job"),
+    path("jobs/<uuid:job_id>/cancel", jobs.cancel_job, name="cancel_job"),
     path("playground", playground.playground, name="playground"),
 ]

@@ -11,7 +11,7 @@ import inference.pages.urls
 import workspace.pages.urls
 from billing.models import UsageEvent
 from tests.pages.conftest import SignIn, member
-from workspace.models import Adapter, ApiKey, Internalization, Membership, Role, Workspace
+from workspace.models import Adapter, ApiKey, Internalization, Membership, Role, TrainingJob, Workspace
 
 READ = {
     "overview": "/",
@@ -24,6 +24,8 @@ READ = {
     "adapter": "/adapters/{adapter}",
     "documents": "/documents",
     "document": "/documents/{document}",
+    "jobs": "/jobs",
+    "job": "/jobs/{job}",
     "playground": "/playground",
     "keys": "/keys",
     "members": "/members",
@@ -39,10 +41,12 @@ WRITE = {
     "unload_adapter": ("/adapters/{adapter}/unload", Role.MEMBER),
     "delete_adapter": ("/adapters/{adapter}/delete", Role.MEMBER),
     "documents": ("/documents", Role.MEMBER),
+    "jobs": ("/jobs", Role.ADMIN),
+    "cancel_job": ("/jobs/{job}/cancel", Role.ADMIN),
     "end_session": ("/documents/end-session", Role.MEMBER),
 }
 NEITHER = {None, "sign_in", "sign_out", "password", "switch_workspace"}
-OF_ONE_OBJECT = ("event", "adapter", "document")
+OF_ONE_OBJECT = ("event", "adapter", "document", "job")
 
 
 @pytest.fixture
@@ -63,6 +67,7 @@ def ids(acme: Workspace, adapter: Adapter, event: UsageEvent) -> dict[str, str]:
         "event": str(event.id),
         "adapter": adapter.adapter_id,
         "document": str(document.pk),
+        "job": str(TrainingJob.objects.create(workspace=acme, base_model="SmolLM2", steps=600).pk),
         "key": str(key.pk),
         "member": str(membership.pk),
     }
@@ -103,7 +108,8 @@ def test_a_stranger_reaches_nothing_by_its_id(browse: SignIn, ids: dict[str, str
     stranger = browse(Role.OWNER, other)
     for name in OF_ONE_OBJECT:
         assert stranger.get(READ[name].format(**ids)).status_code == 404, name
-    for url in ("/keys/{key}/revoke", "/adapters/{adapter}/load", "/adapters/{adapter}/unload"):
+    for name in ("revoke_key", "load_adapter", "unload_adapter", "cancel_job"):
+        url = WRITE[name][0]
         assert stranger.post(url.format(**ids)).status_code == 404, url
     assert stranger.post(f"/adapters/{ids['adapter']}/delete").status_code == 404
     assert stranger.post(f"/members/{ids['member']}", {"role": "viewer"}).status_code == 404

@@ -65,6 +65,12 @@ def percent(share: float | None) -> str:
 
 
 @register.filter
+def share(part: float | None) -> str:
+    """A part of one as a percentage."""
+    return percent(None if part is None else 100 * part)
+
+
+@register.filter
 def mib(size_bytes: int) -> str:
     return f"{size_bytes / MIB:.1f} MiB"
 

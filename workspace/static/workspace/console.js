@@ -71,7 +71,7 @@ addEventListener("pageshow", () => {
   }
 });
 
-// A chart is drawn from the JSON that its canvas names: {labels, series: [{name, values}], money}
+// A chart is drawn from the JSON that its canvas names: {labels, series: [{name, values}], money, kind}
 const PALETTE = { light: ["#6d28d9", "#0891b2", "#d97706", "#be185d"], dark: ["#a78bfa", "#22d3ee", "#fbbf24", "#f472b6"] };
 const charts = new Map();
 
@@ -84,12 +84,13 @@ function draw(canvas) {
   const written = (value) => (data.money ? `£${Number(value.toPrecision(3))}` : new Intl.NumberFormat("en-GB").format(value));
   charts.get(canvas)?.destroy();
   charts.set(canvas, new Chart(canvas, {
-    type: "bar",
+    type: data.kind ?? "bar",
     data: {
       labels: data.labels,
       datasets: data.series.map((series, index) => ({
         label: series.name, data: series.values, backgroundColor: colours[index % colours.length],
-        borderRadius: 3, maxBarThickness: 36,
+        borderColor: colours[index % colours.length], borderRadius: 3, maxBarThickness: 36,
+        borderWidth: data.kind === "line" ? 2 : 0, pointRadius: 0,
       })),
     },
     options: {
@@ -104,7 +105,7 @@ function draw(canvas) {
       scales: {
         x: { stacked: true, grid: { display: false }, ticks: { color: ink, maxRotation: 0, autoSkipPadding: 12 }, border: { color: line } },
         y: { stacked: true, beginAtZero: true, grid: { color: line }, border: { display: false },
-             ticks: { color: ink, maxTicksLimit: 5, precision: data.money ? undefined : 0, callback: written } },
+             ticks: { color: ink, maxTicksLimit: 5, precision: data.money || data.kind === "line" ? undefined : 0, callback: written } },
       },
     },
   }));
@@ -115,7 +116,15 @@ function drawAll() {
 }
 
 document.addEventListener("themechange", drawAll);
-document.addEventListener("htmx:afterSettle", () => writeTimes(document));
+document.addEventListener("htmx:afterSettle", () => {
+  writeTimes(document);
+  for (const [canvas, chart] of charts) {
+    if (canvas.isConnected) continue;
+    chart.destroy();
+    charts.delete(canvas);
+  }
+  for (const canvas of document.querySelectorAll("canvas[data-chart]")) if (!charts.has(canvas)) draw(canvas);
+});
 document.addEventListener("DOMContentLoaded", () => {
   writeTimes(document);
   drawAll();
