@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
+from django.db import IntegrityError, transaction
 
 from workspace.encryption import SecretUnreadable
+from workspace.errors import ApiError, invalid
 from workspace.models import ProviderCredential
 from workspace.outbound import AddressRefused, AddressUnknown, destination
 
@@ -50,6 +52,42 @@ PROVIDERS = {
 def base_url_of(credential: ProviderCredential) -> str:
     """The credential's own base URL, or its provider's."""
     return credential.base_url or PROVIDERS[credential.provider].base_url or ""
+
+
+def store(credential: ProviderCredential) -> None:
+    """Keep a new one, its secret encrypted.
+
+    Raises:
+        ApiError: 400 for a base URL that this server would not connect to; 409 `credential_exists`.
+    """
+    check_address(credential)
+    try:
+        with transaction.atomic():
+            credential.save()
+    except IntegrityError:
+        raise ApiError(
+            409,
+            "credential_exists",
+            f"There is a {credential.provider} credential with this label already; remove it or choose another.",
+            "label",
+        ) from None
+
+
+def check_address(credential: ProviderCredential) -> None:
+    """Refuse a base URL that this server would not connect to. One that does not resolve now may later."""
+    if not base_url_of(credential):
+        raise invalid(
+            "base_url",
+            "base_url: this provider has an address for each customer; give yours, "
+            "such as https://NAME.openai.azure.com/openai/v1.",
+            "missing_required_parameter",
+        )
+    try:
+        destination(base_url_of(credential))
+    except AddressRefused as error:
+        raise invalid("base_url", f"base_url: {error}", "address_refused") from None
+    except AddressUnknown:
+        return
 
 
 def verify(credential: ProviderCredential) -> None:

@@ -81,6 +81,15 @@ class ComputeBackend(models.Model):
         """Its OpenAI-shaped API."""
         return f"{self.http_url.rstrip('/')}/v1"
 
+    @property
+    def health(self) -> str:
+        """In one word: `unchecked`, `reachable`, `failing` (still sent requests) or `unreachable`."""
+        if self.checked_at is None:
+            return "unchecked"
+        if not self.reachable:
+            return "unreachable"
+        return "failing" if self.last_error else "reachable"
+
     def note_success(self, served_models: list[str] | None = None) -> None:
         """Close the circuit; `served_models` is what it has just listed."""
         with self.health_locked():

@@ -3,9 +3,10 @@
 import uuid
 from typing import Any
 
-from django.db import models
+from django.db import IntegrityError, models, transaction
 
-from workspace.models import ApiKey, Workspace
+from workspace.errors import ApiError
+from workspace.models import ApiKey, User, Workspace
 from workspace.models.adapters import timestamp
 
 
@@ -24,6 +25,26 @@ class EntryNode(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def admit(cls, workspace: Workspace, name: str, created_by: User | None) -> tuple["EntryNode", str]:
+        """A new one and its key's secret, which is not kept. Call it in a transaction.
+
+        Raises:
+            ApiError: 409 `entry_node_exists`.
+        """
+        try:
+            with transaction.atomic():
+                key = ApiKey(workspace=workspace, created_by=created_by, name=f"entry node {name}")
+                secret = key.issue()
+                return cls.objects.create(workspace=workspace, name=name, api_key=key), secret
+        except IntegrityError:
+            raise ApiError(409, "entry_node_exists", f"There is an entry node {name!r} already.", "name") from None
+
+    def turn_away(self) -> None:
+        """Revoke its key and forget it. Call it in a transaction."""
+        self.api_key.revoke()
+        self.delete()
 
     def to_dict(self) -> dict[str, Any]:
         return {

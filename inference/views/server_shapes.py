@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from inference.models.backends import BACKEND_NAME
+from inference.servers import NewServer
 from workspace.strict import StrictSerializer
 
 
@@ -49,6 +50,11 @@ class NewVllm(NewServerFields):
         allow_null=True,
         help_text="Where the server finds LAB_HOME/adapters of this node, if not under the same path.",
     )
+
+
+def new_server(kind: str, fields: dict[str, Any]) -> NewServer:
+    """What the validated fields of a `NewPeer` or a `NewVllm` say of a server."""
+    return NewServer(kind, **{name: value for name, value in fields.items() if name != "probe" and value is not None})
 
 
 class ServerRecord(serializers.Serializer[Any]):

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
@@ -14,8 +14,6 @@ from inference import servers
 from inference.models import ComputeBackend, EntryNode
 from inference.views import server_shapes as shapes
 from workspace.audit import audit
-from workspace.errors import ApiError
-from workspace.models import ApiKey
 from workspace.openapi.refusals import refusals
 from workspace.permissions import ChangedByAdmins, principal_of
 
@@ -81,9 +79,7 @@ class OneBackend(APIView):
 
 def registered(request: Request, kind: str, fields: dict[str, Any]) -> Response:
     principal = principal_of(request)
-    probe = fields.pop("probe")
-    given = {name: value for name, value in fields.items() if value is not None}
-    row = servers.register(principal.workspace, servers.NewServer(kind, **given), probe)
+    row = servers.register(principal.workspace, shapes.new_server(kind, fields), fields["probe"])
     audit(request, principal, "compute_backend.create", row, name=row.name, kind=kind, http_url=row.http_url)
     return Response(row.to_dict(), status=201)
 
@@ -107,14 +103,9 @@ class EntryNodes(APIView):
         """What is asked with this key by a peer is billed there; its events here cost nothing."""
         principal = principal_of(request)
         name = shapes.NewEntryNode.read(request.data)["name"]
-        try:
-            with transaction.atomic():
-                key = ApiKey(workspace=principal.workspace, created_by=principal.user, name=f"entry node {name}")
-                secret = key.issue()
-                node = EntryNode.objects.create(workspace=principal.workspace, name=name, api_key=key)
-                audit(request, principal, "entry_node.create", node, name=name)
-        except IntegrityError:
-            raise ApiError(409, "entry_node_exists", f"There is an entry node {name!r} already.", "name") from None
+        with transaction.atomic():
+            node, secret = EntryNode.admit(principal.workspace, name, principal.user)
+            audit(request, principal, "entry_node.create", node, name=name)
         return Response({**node.to_dict(), "key": secret}, status=201)
 
 
@@ -127,6 +118,5 @@ class OneEntryNode(APIView):
         with transaction.atomic():
             node = get_object_or_404(EntryNode, pk=node_id, workspace=principal.workspace)
             audit(request, principal, "entry_node.delete", node, name=node.name)
-            node.api_key.revoke()
-            node.delete()
+            node.turn_away()
         return Response(status=204)

@@ -10,8 +10,18 @@ import billing.dashboard.urls
 import inference.pages.urls
 import workspace.pages.urls
 from billing.models import UsageEvent
+from inference.models import ComputeBackend, EntryNode
 from tests.pages.conftest import SignIn, member
-from workspace.models import Adapter, ApiKey, Internalization, Membership, Role, TrainingJob, Workspace
+from workspace.models import (
+    Adapter,
+    ApiKey,
+    Internalization,
+    Membership,
+    ProviderCredential,
+    Role,
+    TrainingJob,
+    Workspace,
+)
 
 READ = {
     "overview": "/",
@@ -26,6 +36,8 @@ READ = {
     "document": "/documents/{document}",
     "jobs": "/jobs",
     "job": "/jobs/{job}",
+    "backends": "/backends",
+    "providers": "/providers",
     "playground": "/playground",
     "keys": "/keys",
     "members": "/members",
@@ -42,6 +54,14 @@ WRITE = {
     "delete_adapter": ("/adapters/{adapter}/delete", Role.MEMBER),
     "documents": ("/documents", Role.MEMBER),
     "jobs": ("/jobs", Role.ADMIN),
+    "backends": ("/backends", Role.ADMIN),
+    "probe_backend": ("/backends/{backend}/probe", Role.ADMIN),
+    "remove_backend": ("/backends/{backend}/remove", Role.ADMIN),
+    "admit_node": ("/backends/nodes", Role.ADMIN),
+    "turn_away_node": ("/backends/nodes/{node}/turn-away", Role.ADMIN),
+    "providers": ("/providers", Role.ADMIN),
+    "verify_credential": ("/providers/{credential}/verify", Role.ADMIN),
+    "remove_credential": ("/providers/{credential}/remove", Role.ADMIN),
     "cancel_job": ("/jobs/{job}/cancel", Role.ADMIN),
     "end_session": ("/documents/end-session", Role.MEMBER),
 }
@@ -63,7 +83,15 @@ def ids(acme: Workspace, adapter: Adapter, event: UsageEvent) -> dict[str, str]:
         method="hypernet",
         adapter=adapter,
     )
+    backend = ComputeBackend.objects.create(workspace=acme, kind="vllm", name="acme-gpu", http_url="http://127.0.0.1:9")
+    node, _ = EntryNode.admit(acme, "acme-entry", owner)
+    credential = ProviderCredential(workspace=acme, provider="openai", label="acme-team")
+    credential.secret = "sk-example-0042"
+    credential.save()
     return {
+        "backend": str(backend.pk),
+        "node": str(node.pk),
+        "credential": str(credential.pk),
         "event": str(event.id),
         "adapter": adapter.adapter_id,
         "document": str(document.pk),
@@ -108,14 +136,15 @@ def test_a_stranger_reaches_nothing_by_its_id(browse: SignIn, ids: dict[str, str
     stranger = browse(Role.OWNER, other)
     for name in OF_ONE_OBJECT:
         assert stranger.get(READ[name].format(**ids)).status_code == 404, name
-    for name in ("revoke_key", "load_adapter", "unload_adapter", "cancel_job"):
-        url = WRITE[name][0]
-        assert stranger.post(url.format(**ids)).status_code == 404, url
-    assert stranger.post(f"/adapters/{ids['adapter']}/delete").status_code == 404
-    assert stranger.post(f"/members/{ids['member']}", {"role": "viewer"}).status_code == 404
+    for url, _ in WRITE.values():
+        if "{" in url:
+            assert stranger.post(url.format(**ids), {"role": "viewer"}).status_code == 404, url
     assert ApiKey.objects.get(pk=ids["key"]).revoked_at is None
     assert Adapter.objects.filter(adapter_id=ids["adapter"]).exists()
     assert Membership.objects.get(pk=ids["member"]).role == Role.OWNER
+    assert ComputeBackend.objects.filter(pk=ids["backend"]).exists()
+    assert EntryNode.objects.filter(pk=ids["node"]).exists()
+    assert ProviderCredential.objects.filter(pk=ids["credential"]).exists()
 
 
 def test_a_stranger_sees_nothing_of_it_on_any_page(browse: SignIn, ids: dict[str, str], other: Workspace) -> None:
@@ -123,7 +152,7 @@ def test_a_stranger_sees_nothing_of_it_on_any_page(browse: SignIn, ids: dict[str
     for name, url in READ.items():
         if name not in OF_ONE_OBJECT:
             text = stranger.get(url.format(**ids)).content.decode()
-            assert "Acme" not in text
+            assert "acme" not in text.lower()
             assert "first@acme.example" not in text
             assert ids["event"] not in text
             assert ids["key"] not in text

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.generics import get_object_or_404
@@ -12,12 +12,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from workspace.audit import audit
-from workspace.errors import ApiError, invalid
 from workspace.models import ProviderCredential
 from workspace.openapi.refusals import refusals
-from workspace.outbound import AddressRefused, AddressUnknown, destination
 from workspace.permissions import ChangedByAdmins, principal_of
-from workspace.providers import PROVIDERS, base_url_of, verify
+from workspace.providers import PROVIDERS, store, verify
 from workspace.strict import StrictSerializer
 
 
@@ -87,19 +85,10 @@ class Byok(APIView):
         principal = principal_of(request)
         fields = NewCredential.read(request.data)
         credential = ProviderCredential(workspace=principal.workspace, created_by=principal.user, **fields)
-        check_address(credential)
-        try:
-            with transaction.atomic():
-                credential.save()
-                named = {name: fields[name] for name in ("provider", "label", "base_url")}
-                audit(request, principal, "provider_credential.create", credential, **named)
-        except IntegrityError:
-            raise ApiError(
-                409,
-                "credential_exists",
-                f"There is a {credential.provider} credential with this label already; remove it or choose another.",
-                "label",
-            ) from None
+        with transaction.atomic():
+            store(credential)
+            named = {name: fields[name] for name in ("provider", "label", "base_url")}
+            audit(request, principal, "provider_credential.create", credential, **named)
         verify(credential)
         return Response(credential.to_dict(), status=201)
 
@@ -137,20 +126,3 @@ class OneCredential(APIView):
             audit(request, principal, "provider_credential.delete", credential, **named)
             credential.delete()
         return Response({"id": credential_id, "deleted": True})
-
-
-def check_address(credential: ProviderCredential) -> None:
-    """Refuse a base URL that this server would not connect to. One that does not resolve now may later."""
-    if not base_url_of(credential):
-        raise invalid(
-            "base_url",
-            "base_url: this provider has an address for each customer; give yours, "
-            "such as https://NAME.openai.azure.com/openai/v1.",
-            "missing_required_parameter",
-        )
-    try:
-        destination(base_url_of(credential))
-    except AddressRefused as error:
-        raise invalid("base_url", f"base_url: {error}", "address_refused") from None
-    except AddressUnknown:
-        return

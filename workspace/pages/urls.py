@@ -5,7 +5,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from workspace.pages import keys, members, workspaces
+from workspace.pages import keys, members, providers, workspaces
 from workspace.pages.device_login import device_login
 from workspace.pages.sign_in import SignIn
 
@@ -22,6 +22,9 @@ urlpatterns = [
     path("workspace", workspaces.switch, name="switch_workspace"),
     path("keys", keys.keys, name="keys"),
     path("keys/<uuid:key_id>/revoke", keys.revoke, name="revoke_key"),
+    path("providers", providers.providers, name="providers"),
+    path("providers/<uuid:credential_id>/verify", providers.verify_credential, name="verify_credential"),
+    path("providers/<uuid:credential_id>/remove", providers.remove_credential, name="remove_credential"),
     path("members", members.members, name="members"),
     path("members/<int:member_id>", members.change_member, name="change_member"),
 ]
