@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.test import Client
@@ -6,6 +6,7 @@ from django.test import Client
 from billing.ledger import record_event
 from billing.models import UsageEvent
 from billing.usage import Usage
+from tests.routing.upstream import Upstream
 from workspace.models import Adapter, AdapterPlacement, Membership, Role, User, Workspace
 
 PASSWORD = "a long password"
@@ -71,3 +72,12 @@ def event(acme: Workspace) -> UsageEvent:
         adapter_id="tone",
     )
     return UsageEvent.objects.get(id=record_event(usage))
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    """A server in the OpenAI shape: a vLLM server or a provider."""
+    server = Upstream()
+    server.start()
+    yield server
+    server.stop()
