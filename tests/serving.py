@@ -20,6 +20,7 @@ from workspace.models import ApiKey, Membership, Role, User, Workspace
 MODEL = "SmolLM2-135M-Instruct"
 ALIAS = "qwen3-4b"
 SLOTS = 4
+PASSWORD = "a long password"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def new_tenant(base_url: str, transactional_db: None) -> Iterator[Callable[[str]
     made: list[Tenant] = []
 
     def make(name: str) -> Tenant:
-        owner = User.objects.create_user(f"{name}@example.com", "a long password")
+        owner = User.objects.create_user(f"{name}@example.com", PASSWORD)
         workspace = Workspace.objects.create(name=name)
         Membership.objects.create(workspace=workspace, user=owner, role=Role.OWNER)
         key = ApiKey(workspace=workspace, name="tests").issue()

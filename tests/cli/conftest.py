@@ -2,18 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.scripts import Done, start
 from tests.serving import Tenant
-from workspace.home import PROJECT_ROOT
-
-LAB = (sys.executable, "-c", "from workspace.cli.main import main; main()")
 
 
 @dataclass
@@ -22,32 +18,22 @@ class Lab:
     server: str
     key: str | None
 
-    def start(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    def start(self, *arguments: str, typed: str = "") -> Done:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
             "LAB_HOME": str(self.home / "var"),
-            "PYTHONPATH": str(PROJECT_ROOT),
             "COLUMNS": "200",
             "LAB_SERVER": self.server,
             **({"LAB_API_KEY": self.key} if self.key else {}),
         }
-        return subprocess.run(
-            [*LAB, *arguments],
-            env=environment,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            cwd=self.home,
-            check=False,
-        )
+        return start("lab", *arguments, environment=environment, folder=self.home, typed=typed).wait()
 
     def run(self, *arguments: str, typed: str = "") -> str:
         """What a command prints that succeeds."""
         done = self.start(*arguments, typed=typed)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert done.exit_code == 0, done.text
+        return done.output
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json"))
@@ -55,10 +41,10 @@ class Lab:
     def fail(self, exit_code: int, *arguments: str, typed: str = "") -> str:
         """The one line of a command that fails."""
         done = self.start(*arguments, typed=typed)
-        assert done.returncode == exit_code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-        return done.stderr
+        assert done.exit_code == exit_code, done.text
+        assert "Traceback" not in done.errors
+        assert len(done.errors.strip().splitlines()) == 1, done.errors
+        return done.errors
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ def test_a_document_is_internalized_and_asked(lab: Lab, tenant: Tenant) -> None:
     assert (made["name"], made["ttl_seconds"], made["session_key"]) == ("facts.txt", 3600, "visitor")
     again = lab.run("internalize", "facts.txt", "--ttl", "1h", "--session", "visitor")
     assert "porto is made of facts.txt" in again
+    piped = lab.run("internalize", "-", "--id", "piped", typed="The special magic number for Oslo tower is 90917.")
+    assert "piped is made of what was piped in (" in piped
     options = ("--max-tokens", "24", "--temperature", "0")
     assert "48213" in lab.run("chat", QUESTION, "--adapter", "porto", *options)
     both = lab.run("chat", QUESTION, "--adapter", "porto", "--compare", *options)
@@ -93,7 +95,7 @@ def test_a_login_is_kept_for_its_owner_alone(lab: Lab, tenant: Tenant) -> None:
 def test_the_doctor_finds_what_is_not_well(lab: Lab) -> None:
     assert "not well" not in lab.run("doctor")
     findings = lab.start("doctor", "--json")
-    assert findings.returncode == 0
+    assert findings.exit_code == 0
     away = Lab(lab.home, "http://127.0.0.1:9", None).start("doctor")
-    assert away.returncode == 1
-    assert "lab serve" in away.stdout
+    assert away.exit_code == 1
+    assert "lab serve" in away.output

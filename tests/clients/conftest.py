@@ -1,13 +1,8 @@
-"""A real server without the engine, and the public command line run against it as a person runs it."""
+"""The public command line and its SDK against a real server, as a person uses them."""
 
 import json
 import os
 import re
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
-from workspace.models import ApiKey, CliToken, Membership, Role, User, Workspace
-
-PASSWORD = "a long password"
-STIMULIR = Path(sys.executable).with_name("stimulir")
-TIMEOUT_S = 60
+from tests.scripts import Running, start
+from tests.serving import PASSWORD, Tenant
+from workspace.models import ApiKey, CliToken, User, Workspace
 
 
 @dataclass
@@ -31,20 +23,13 @@ class CommandLine:
     home: Path
     api_base: str
     environment: dict[str, str] = field(default_factory=dict)
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    started: list[Running] = field(default_factory=list)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Running:
         inherited = {"PATH": os.environ["PATH"], "HOME": str(self.home), "COLUMNS": "300", "NO_COLOR": "1"}
-        process = subprocess.Popen(
-            [str(STIMULIR), *arguments],
-            env={**inherited, "STIMULIR_API_BASE": self.api_base, **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.processes.append(process)
-        return process
+        environment = {**inherited, "STIMULIR_API_BASE": self.api_base, **self.environment}
+        self.started.append(start("stimulir", *arguments, environment=environment, folder=self.home))
+        return self.started[-1]
 
     def run(self, *arguments: str) -> str:
         """The output of a command that succeeds."""
@@ -65,37 +50,20 @@ class CommandLine:
         return json.loads(path.read_text()) if path.exists() else {}
 
 
-def finish(process: subprocess.Popen[str], exit_code: int) -> str:
-    output, _ = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == exit_code, output
-    return output
-
-
-@pytest.fixture(scope="session")
-def base_url() -> Iterator[str]:
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config("workspace.asgi:application", lifespan="off", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+def finish(running: Running, exit_code: int) -> str:
+    done = running.wait()
+    assert done.exit_code == exit_code, done.text
+    return done.text
 
 
 @pytest.fixture
-def acme(transactional_db: None) -> Workspace:
-    return Workspace.objects.create(name="Acme", industry="retail")
+def acme(tenant: Tenant) -> Workspace:
+    return tenant.workspace
 
 
 @pytest.fixture
-def owner(acme: Workspace) -> User:
-    user = User.objects.create_user("ann@example.com", PASSWORD)
-    Membership.objects.create(workspace=acme, user=user, role=Role.OWNER)
-    return user
+def owner(tenant: Tenant) -> User:
+    return tenant.owner
 
 
 @pytest.fixture
@@ -110,9 +78,8 @@ def command_line(base_url: str, tmp_path: Path) -> Iterator[Callable[..., Comman
         return made[-1]
 
     yield make
-    for process in [process for cli in made for process in cli.processes if process.poll() is None]:
-        process.kill()
-        process.communicate()
+    for running in [running for cli in made for running in cli.started]:
+        running.stop()
 
 
 @pytest.fixture
@@ -145,7 +112,7 @@ class Browser:
 @pytest.fixture
 def browser(base_url: str, owner: User) -> Iterator[Browser]:
     """Signed in as the owner."""
-    with httpx.Client(base_url=base_url, headers={"Referer": base_url}, timeout=TIMEOUT_S) as http:
+    with httpx.Client(base_url=base_url, headers={"Referer": base_url}, timeout=60) as http:
         browser = Browser(http)
         signed_in = browser.submit("/sign-in", username=owner.email, password=PASSWORD, next="/cli")
         assert signed_in.headers["location"] == "/cli"

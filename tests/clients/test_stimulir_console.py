@@ -34,8 +34,8 @@ def two_events(acme: Workspace) -> None:
 
 def test_login_with_a_token_names_the_workspace(cli: CommandLine, acme: Workspace) -> None:
     who = cli.json("whoami")
-    assert (who["email"], who["auth_kind"], who["workspace_id"]) == ("ann@example.com", "cli_token", str(acme.pk))
-    assert "ann@example.com" in cli.run("whoami")
+    assert (who["email"], who["auth_kind"], who["workspace_id"]) == ("acme@example.com", "cli_token", str(acme.pk))
+    assert "acme@example.com" in cli.run("whoami")
 
 
 def test_login_with_a_wrong_token_is_one_clear_line(command_line: Callable[..., CommandLine], acme: Workspace) -> None:
@@ -51,8 +51,8 @@ def test_login_in_the_browser(
     process = cli.start("login", "--headless")
     browser.submit(f"/cli?user_code={code_awaited()}", decision="approve", workspace=str(acme.pk))
     output = finish(process, 0)
-    assert "Logged in as ann@example.com" in output
-    assert f"Active workspace: Acme ({acme.pk})" in output
+    assert "Logged in as acme@example.com" in output
+    assert f"Active workspace: acme ({acme.pk})" in output
     assert cli.json("whoami")["email"] == owner.email
     assert (cli.home / ".stimulir" / "credentials.json").stat().st_mode & 0o777 == 0o600
 
@@ -88,7 +88,7 @@ def test_workspaces_are_listed_and_chosen(cli: CommandLine, acme: Workspace, own
     second = Workspace.objects.create(name="Second", industry="health")
     Membership.objects.create(workspace=second, user=owner, role=Role.VIEWER)
     table = cli.run("workspace", "list")
-    assert "Acme" in table
+    assert "acme" in table
     assert "Second" in table
     assert {row["id"] for row in cli.json("workspace", "list")} == {str(acme.pk), str(second.pk)}
     cli.run("workspace", "use", str(second.pk))
@@ -100,7 +100,7 @@ def test_a_workspace_of_others_is_refused_in_one_line_and_left_again(cli: Comman
     theirs = Workspace.objects.create(name="Theirs")
     cli.run("workspace", "use", str(theirs.pk))
     assert "not a member" in cli.fail("keys", "list")
-    assert [row["name"] for row in cli.json("workspace", "list")] == ["Acme"]
+    assert [row["name"] for row in cli.json("workspace", "list")] == ["acme"]
 
 
 def test_keys_are_created_listed_and_revoked(cli: CommandLine) -> None:
@@ -112,23 +112,23 @@ def test_keys_are_created_listed_and_revoked(cli: CommandLine) -> None:
     table = cli.run("keys", "list")
     assert made["prefix"] in table
     assert "active" in table
-    assert {row["name"] for row in cli.json("keys", "list")["api_keys"]} == {"app", "second"}
+    assert {row["name"] for row in cli.json("keys", "list")["api_keys"]} == {"app", "second", "tests"}
     assert "revoked" in cli.run("keys", "revoke", made["id"], "--yes")
     assert "revoked" in cli.run("keys", "list", "--include-revoked")
-    assert [row["name"] for row in cli.json("keys", "list")["api_keys"]] == ["second"]
+    assert [row["name"] for row in cli.json("keys", "list")["api_keys"]] == ["second", "tests"]
     assert "404" in cli.fail("keys", "revoke", "00000000-0000-0000-0000-000000000000", "--yes")
 
 
 def test_a_key_reads_and_makes_none(keyed: CommandLine, acme: Workspace) -> None:
     who = keyed.json("whoami")
-    assert (who["email"], who["auth_kind"]) == ("ann@example.com", "api_key")
+    assert (who["email"], who["auth_kind"]) == ("acme@example.com", "api_key")
     assert [row["id"] for row in keyed.json("workspace", "list")] == [str(acme.pk)]
-    assert len(keyed.json("keys", "list")["api_keys"]) == 1
+    assert {row["name"] for row in keyed.json("keys", "list")["api_keys"]} == {"agent", "tests"}
     assert "needs the role admin" in keyed.fail("keys", "create", "--name", "child")
 
 
 def test_a_revoked_key_is_one_clear_line(keyed: CommandLine) -> None:
-    ApiKey.objects.get().revoke()
+    ApiKey.objects.get(name="agent").revoke()
     assert "unknown or revoked" in keyed.fail("keys", "list")
 
 

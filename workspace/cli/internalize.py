@@ -14,6 +14,7 @@ from workspace.cli.context import AsJson, client_of
 from workspace.cli.failure import Exit, Failure
 from workspace.cli.output import console, errors, left, print_json
 
+PIPED = "-"
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 ASKED_EVERY_S = 1.0
 
@@ -31,13 +32,14 @@ def internalize(
     as_json: AsJson = False,
 ) -> None:
     """Turn a document into an adapter (Doc-to-LoRA)."""
+    document = file if file != PIPED else "what was piped in"
     client = client_of(context)
     record = client.post(
         "/v1/d2l/internalize",
         {
             "document_text": read(file),
             "id": adapter_id,
-            "name": name or (Path(file).name if file != "-" else None),
+            "name": name or (Path(file).name if file != PIPED else None),
             "ttl_seconds": seconds(ttl) if ttl else None,
             "session_key": session,
             "pin": pin,
@@ -51,17 +53,17 @@ def internalize(
         print_json(record)
     if record["status"] != "ready":
         reason = (record["error"] or {}).get("message", "It was given up.")
-        raise Failure(f"{file} was not internalized: {reason}", Exit.FAILED, record["status"])
+        raise Failure(f"{document} was not internalized: {reason}", Exit.FAILED, record["status"])
     if not as_json:
         expiry = f", for {left(record['expires_at'])}" if record["expires_at"] else ""
         made = f"{record['document_tokens']} tokens in {record['internalize_ms']} ms"
-        console.print(f"{record['adapter_id']} is made of {file} ({made}){expiry}.", markup=False)
+        console.print(f"{record['adapter_id']} is made of {document} ({made}){expiry}.", markup=False)
         console.print(f"Ask it: lab chat --adapter {record['adapter_id']}", markup=False)
 
 
 def read(file: str) -> str:
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text()
+        return sys.stdin.read() if file == PIPED else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{file} cannot be read as text: {error}.", Exit.USAGE) from error
 
