@@ -13,7 +13,10 @@ import pytest
 
 from tests.scripts import Running, start
 from tests.serving import PASSWORD, Tenant
+from workspace.home import PROJECT_ROOT
 from workspace.models import ApiKey, CliToken, User, Workspace
+
+QUESTION = "What is our refund policy?"
 
 
 @dataclass
@@ -64,6 +67,13 @@ def acme(tenant: Tenant) -> Workspace:
 @pytest.fixture
 def owner(tenant: Tenant) -> User:
     return tenant.owner
+
+
+@pytest.fixture
+def refund_policy(tenant: Tenant) -> None:
+    """The example adapter, registered."""
+    folder = PROJECT_ROOT / "examples/refund_policy/adapter"
+    tenant.register("refund-policy", folder, name="Refund policy").raise_for_status()
 
 
 @pytest.fixture

@@ -9,13 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import CommandLine
+from tests.clients.conftest import QUESTION, CommandLine
 from tests.serving import ALIAS, MODEL, Tenant
-from workspace.home import PROJECT_ROOT
 from workspace.models import ApiKey, Workspace
 
-POLICY = PROJECT_ROOT / "examples/refund_policy"
-QUESTION = "What is our refund policy?"
 NO_JOB = "00000000-0000-0000-0000-000000000000"
 MANAGED = ("--compute-offer", "gpu_1x_a10", "--region", "uk-1")
 
@@ -25,11 +22,6 @@ def revoked(keyed: CommandLine) -> CommandLine:
     """Holding a key that no longer counts."""
     ApiKey.objects.get(name="agent").revoke()
     return keyed
-
-
-@pytest.fixture
-def refund_policy(tenant: Tenant) -> None:
-    tenant.register("refund-policy", POLICY / "adapter", name="Refund policy").raise_for_status()
 
 
 @pytest.fixture
@@ -106,7 +98,7 @@ def test_adapters_are_listed_shown_loaded_and_unloaded(cli: CommandLine, keyed: 
     assert [row.get("parent") for row in keyed.json("models")["data"]] == [None, None, MODEL]
     assert "refund-policy unloaded" in cli.run(*adapters, "unload", "refund-policy")
     assert keyed.json(*adapters, "load", "refund-policy", *straight)["state"] == "loaded"
-    assert re.search(r"backend local +loaded", keyed.run(*adapters, "get", "refund-policy", *straight))
+    assert re.search(r"backend local +│ +loaded", keyed.run(*adapters, "get", "refund-policy", *straight))
     assert keyed.json(*adapters, "unload", "refund-policy", *straight)["state"] == "registered"
 
 

@@ -198,7 +198,7 @@ class Migration(migrations.Migration):
             name='Internalization',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('wanted_id', models.CharField(help_text='The id that its adapter has or will have.', max_length=128)),
+                ('wanted_id', models.CharField(help_text='The id that its adapter has or will have.', max_length=128, verbose_name='adapter id')),
                 ('name', models.CharField(blank=True, max_length=200)),
                 ('status', models.CharField(choices=[('running', 'Running'), ('ready', 'Ready'), ('failed', 'Failed'), ('expired', 'Expired')], default='running', max_length=10)),
                 ('method', models.CharField(choices=[('hypernet', 'Hypernet'), ('distill', 'Distill')], max_length=10)),

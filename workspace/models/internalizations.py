@@ -41,7 +41,7 @@ class Internalization(models.Model):
     adapter = models.ForeignKey(
         Adapter, on_delete=models.SET_NULL, null=True, blank=True, related_name="internalizations"
     )
-    wanted_id = models.CharField(max_length=128, help_text="The id that its adapter has or will have.")
+    wanted_id = models.CharField("adapter id", max_length=128, help_text="The id that its adapter has or will have.")
     name = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
     method = models.CharField(max_length=10, choices=Method.choices)
