@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -204,6 +205,8 @@ class Server:
         housekeeping = Housekeeping()
         housekeeping.start()
         self.stack.callback(housekeeping.stop)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: without it a full collection stops every stream for a while
         runtime.open()
         logger.info("serving %s on port %d", runtime.model_name, settings.LAB_PORT)
         greet()

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import django
 import pytest
+from django.conf import settings
 from django.db import connections
+from django.test import TransactionTestCase
 
 from inference.model_files import resolve_model
+from tests.database import remove_rows
 from workspace.embedded import prepare_environment
 from workspace.home import LabHome
 
@@ -18,6 +21,8 @@ prepare_environment()
 os.environ["LAB_OPEN_LOOPBACK"] = "0"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
 django.setup()
+TransactionTestCase._fixture_teardown = remove_rows
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real one takes most of a test
 
 # A database of its own for each run, so that two runs at once on one server do not meet
 connections["default"].settings_dict["TEST"]["NAME"] = f"test_{os.getpid()}"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from workspace.home import LabHome
 
@@ -67,7 +69,8 @@ class Valkey:
 
     @property
     def client(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2)
+        """One that tries once: whether the server is there is the question, and it leaves `shutdown` unanswered."""
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=Retry(NoBackoff(), 0))
 
     def start(self) -> None:
         """Start it, or find the one a killed server left.
