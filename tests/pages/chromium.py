@@ -1,11 +1,12 @@
 """A real Chromium that watches what its pages complain of."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
@@ -13,6 +14,9 @@ ARGUMENTS = (
     *("--disable-component-update", "--disable-sync"),
 )
 NAVIGATED_AWAY = "net::ERR_ABORTED"
+DESKTOP = {"width": 1360, "height": 900}
+PASSWORD = "a long password"
+Open = Callable[..., Page]
 
 
 @contextmanager
@@ -40,3 +44,35 @@ class Watch:
 
     def note(self, complaint: str) -> None:
         self.complaints.append(complaint)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Playwright keeps an event loop in this thread, which Django would take for a reason not to touch the database."""
+    with pytest.MonkeyPatch.context() as patch, chromium() as browser:
+        patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        yield browser
+
+
+@pytest.fixture
+def open_page(browser: Browser, base_url: str) -> Iterator[Open]:
+    contexts = []
+
+    def open_page(**options: object) -> Page:
+        context = browser.new_context(base_url=base_url, viewport=DESKTOP, **options)
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        return context.new_page()
+
+    expect.set_options(timeout=20_000)
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def sign_in(page: Page, email: str) -> None:
+    page.goto("/")
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()

@@ -6,10 +6,12 @@ from django.test import Client
 from billing.ledger import record_event
 from billing.models import UsageEvent
 from billing.usage import Usage
+from tests.pages.chromium import PASSWORD as PASSWORD
+from tests.pages.chromium import browser as browser
+from tests.pages.chromium import open_page as open_page
 from tests.routing.upstream import Upstream
 from workspace.models import Adapter, AdapterPlacement, Membership, Role, User, Workspace
 
-PASSWORD = "a long password"
 SignIn = Callable[..., Client]
 
 

@@ -1,56 +1,14 @@
 """The dashboard as a person uses it: Chromium, the real server, the real model."""
 
-import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-from django.conf import settings
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
-from billing.models import RateCard, UsageEvent, WorkspaceLimit
-from tests.pages.chromium import Watch, chromium
-from tests.pages.conftest import member
+from billing.models import UsageEvent
+from tests.pages.chromium import Open, Watch, sign_in
+from tests.pages.conftest import PASSWORD, member
 from tests.serving import Tenant
-from workspace.models import ApiKey, Role, User
-
-PASSWORD = "a long password"
-SCREENSHOTS = settings.BASE_DIR / "var" / "screenshots"
-SIZES = {"desktop": {"width": 1360, "height": 900}, "phone": {"width": 390, "height": 844}}
-DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Playwright keeps an event loop in this thread, which Django would take for a reason not to touch the database."""
-    with pytest.MonkeyPatch.context() as patch, chromium() as browser:
-        patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        yield browser
-
-
-@pytest.fixture
-def open_page(browser: Browser, base_url: str) -> Iterator[Open]:
-    contexts = []
-
-    def open_page(**options: object) -> Page:
-        context = browser.new_context(base_url=base_url, viewport=SIZES["desktop"], **options)
-        context.set_default_timeout(20_000)
-        contexts.append(context)
-        return context.new_page()
-
-    expect.set_options(timeout=20_000)
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def sign_in(page: Page, email: str) -> None:
-    page.goto("/")
-    page.get_by_label("Email").fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+from workspace.models import ApiKey, Role
 
 
 def test_a_first_visit_from_sign_in_to_a_metered_answer(
@@ -168,51 +126,3 @@ def test_a_viewer_reads_and_is_offered_nothing_else(open_page: Open, tenant: Ten
         document.querySelector("meta[name=csrf-token]").content}}).then((answer) => answer.status)"""
     )
     assert status == 403
-
-
-def test_every_page_in_light_and_dark_on_desktop_and_phone(
-    open_page: Open, tenant: Tenant, random_adapters: list[Path]
-) -> None:
-    """Leaves a screenshot of each in `var/screenshots`; none is wider than its screen, none complains."""
-    RateCard.objects.create(model="*", input_rate="0.4", output_rate="1.2", cached_rate="0.1")
-    WorkspaceLimit.objects.create(workspace=tenant.workspace, monthly_budget_pence=500)
-    tenant.register("tone-of-voice.v2", random_adapters[0], name="Tone of voice for the support team")
-    tenant.register("refunds", random_adapters[3])
-    tenant.load("tone-of-voice.v2", pin=True)
-    User.objects.filter(pk=tenant.owner.pk).update(is_staff=True, is_superuser=True)
-    for adapter_id in (None, "tone-of-voice.v2", "tone-of-voice.v2"):
-        tenant.ask("Hello?", adapter_id, max_tokens=4)
-    event = UsageEvent.objects.first()
-    assert event is not None
-    paths = {
-        "overview": "/",
-        "adapters": "/adapters",
-        "adapter": "/adapters/tone-of-voice.v2",
-        "playground": "/playground",
-        "usage": "/usage?group_by=adapter",
-        "event": f"/usage/events/{event.id}",
-        "billing": "/billing",
-        "keys": "/keys",
-        "members": "/members",
-        "password": "/password",
-        "sign-in": "/sign-in",
-        "admin": "/admin/",
-        "command-line-login": "/cli",
-    }
-    too_wide = []
-    for scheme in ("light", "dark"):
-        page = open_page(color_scheme=scheme)
-        watch = Watch(page)
-        sign_in(page, tenant.owner.email)
-        for name, path in paths.items():
-            page.goto(path)
-            page.wait_for_load_state("networkidle")
-            for size, viewport in SIZES.items():
-                page.set_viewport_size(viewport)
-                page.evaluate(DRAWN)
-                page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size}.png", full_page=True)
-                width = page.evaluate("document.documentElement.scrollWidth")
-                if width > viewport["width"]:
-                    too_wide.append(f"{name} is {width} px wide on a {size}")
-        assert too_wide == []
-        assert watch.complaints == []
