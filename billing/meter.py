@@ -31,6 +31,10 @@ from workspace.models import ApiKey
 
 logger = logging.getLogger(__name__)
 
+# For who reads a workspace `w` in SQL: whether its requests must be admitted by `Meter.admit`, as those of a key with a
+# credit limit must. For all others `Meter.open` is enough, which asks no database.
+HAS_LIMITS = "EXISTS (SELECT FROM billing_workspacelimit WHERE workspace_id = w.id)"
+
 
 class MeterInUse(Exception):
     """Another process meters with this folder."""

@@ -53,8 +53,12 @@ def find(workspace: Workspace, adapter_id: str) -> Adapter:
     """
     adapter = Adapter.objects.filter(workspace=workspace, adapter_id=adapter_id).with_expiry().first()
     if adapter is None:
-        raise ApiError(404, "adapter_not_found", f"There is no adapter {adapter_id!r} in this workspace.", "id")
+        raise not_found(adapter_id)
     return adapter
+
+
+def not_found(adapter_id: str) -> ApiError:
+    return ApiError(404, "adapter_not_found", f"There is no adapter {adapter_id!r} in this workspace.", "id")
 
 
 def register(workspace: Workspace, folder: Path, wanted: Registration) -> Adapter:
@@ -265,7 +269,11 @@ def delete(adapter: Adapter, force: bool = False) -> None:
 
 def refuse_expired(adapter: Adapter) -> None:
     if adapter.has_expired:  # type: ignore[attr-defined]
-        raise ApiError(410, "adapter_expired", f"Adapter {adapter.adapter_id!r} expired; register it anew.")
+        raise expired(adapter)
+
+
+def expired(adapter: Adapter) -> ApiError:
+    return ApiError(410, "adapter_expired", f"Adapter {adapter.adapter_id!r} expired; register it anew.")
 
 
 def move(placement: AdapterPlacement, state: AdapterState, error: str = "", **fields: object) -> None:

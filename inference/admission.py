@@ -1,61 +1,51 @@
 """The one way in for a request on any surface: may they, where will it run, and is there room in their limits."""
 
-import asyncio
-from collections.abc import Callable
-
-from django.db import connection
+from django.http import HttpRequest
 
 from inference.completion import Completion
-from inference.models import EntryNode
+from inference.facts import Facts, facts_in, facts_of_key
 from inference.openai.chat_request import ChatBody
-from inference.routing import NO_ADAPTER, Route, RouteHints, resolve
-from workspace.identity import Principal
+from inference.routing import NO_ADAPTER, RouteHints, resolve
+from inference.threads import in_thread
+from workspace.identity import Principal, api_key_secret, by_key, identify
 from workspace.models import Role
 from workspace.permissions import require
 from workspace.tracing import span
 
 
-def admit(principal: Principal, body: ChatBody, hints: RouteHints, request_id: str) -> Completion:
-    """Blocks.
+async def recognised(request: HttpRequest, adapters: frozenset[str]) -> tuple[Principal, Facts]:
+    """Who a request acts as, and what is known for it. A request with an API key asks the database once.
 
+    Args:
+        adapters: the names in the request that may be adapters'.
+
+    Raises:
+        ApiError: as `workspace.identity.identify`; 503 `limits_unavailable` while Postgres is away.
+    """
+    secret = api_key_secret(request)
+    if secret is None:
+        principal = await in_thread(lambda: identify(request))
+        return principal, await facts_in(principal.workspace, adapters)
+    facts = await facts_of_key(secret, adapters)
+    key = facts.api_key if facts else None
+    if key is not None and key.login_id is not None:
+        principal = await in_thread(lambda: by_key(key, request))
+    else:
+        principal = by_key(key, request)
+    assert key is not None  # else `by_key` has refused it
+    assert facts is not None
+    if key.use_is_news:
+        await in_thread(key.note_use)
+    return principal, facts
+
+
+async def admit(principal: Principal, facts: Facts, body: ChatBody, hints: RouteHints, request_id: str) -> Completion:
+    """
     Raises:
         ApiError: the role, the route, the backend or a limit refuses it; it then leaves no event.
     """
     require(principal, Role.MEMBER)
     with span("route"):
-        route = billed(resolve(principal.workspace, body.model, hints), principal, hints)
+        route = await resolve(facts, body.model, hints)
     with span("admission", backend=route.backend.name, adapter=route.adapter_id or NO_ADAPTER):
-        return Completion.admit(principal, body, route, request_id)
-
-
-def billed(route: Route, principal: Principal, hints: RouteHints) -> Route:
-    """Another node bills what it sends here, if the key it presents is one that was made for that."""
-    if not hints.from_entry_node or principal.api_key is None:
-        return route
-    node = EntryNode.objects.filter(api_key=principal.api_key).first()
-    return route.billed_by(node.name) if node else route
-
-
-async def in_thread(admission: Callable[[], Completion]) -> Completion:
-    """Run an admission where it may block. A client that goes away meanwhile leaves nothing reserved.
-
-    The database connection goes back to the pool at once: answers are long and many, and need none.
-    """
-
-    def run() -> Completion:
-        try:
-            return admission()
-        finally:
-            connection.close()
-
-    task = asyncio.ensure_future(asyncio.to_thread(run))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(forget)
-        raise
-
-
-def forget(task: asyncio.Task[Completion]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        asyncio.get_running_loop().run_in_executor(None, task.result().metered.cancel)
+        return await Completion.admit(principal, body, route, request_id, facts.is_limited)

@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-
-from django.db import connection
+from contextlib import aclosing, suppress
 
 from billing.meter import Metered, meter
 from billing.models import Status
@@ -13,6 +11,7 @@ from inference.backends.base import ChatDelta, ChatRequest, ChatUsage, Prepared
 from inference.metrics import TokenClock
 from inference.openai.chat_request import ChatBody
 from inference.routing import Route
+from inference.threads import in_thread
 from workspace.errors import ApiError
 from workspace.identity import Principal
 from workspace.tracing import span
@@ -24,49 +23,71 @@ UNAVAILABLE = frozenset(
         *("peer_unreachable", "upstream_unavailable", "upstream_busy"),
     )
 )
+LONG_PROMPT = 8192  # characters; tokenizing a longer one would hold up the others on the event loop
 
 
 class Completion:
     """Streams the pieces of an answer. However it ends, one event is committed before `pieces` ends."""
 
-    def __init__(self, principal: Principal, body: ChatBody, request_id: str) -> None:
+    def __init__(self, principal: Principal, body: ChatBody, request_id: str, is_limited: bool) -> None:
         self.principal = principal
         self.body = body
         self.request_id = request_id
+        self.is_limited = is_limited
         self.route: Route
         self.prepared: Prepared
         self.metered: Metered
         self.usage = ChatUsage(on_change=self.note)
 
     @classmethod
-    def admit(cls, principal: Principal, body: ChatBody, route: Route, request_id: str) -> "Completion":
-        """Measure the request, reserve what it may cost, and note the intent to serve it. Blocks.
+    async def admit(
+        cls, principal: Principal, body: ChatBody, route: Route, request_id: str, is_limited: bool
+    ) -> "Completion":
+        """Measure the request, reserve what it may cost if there is a limit, and note the intent to serve it.
 
         Raises:
             ApiError: the backend refuses it, or a limit does; it then leaves no event.
         """
-        completion = cls(principal, body, request_id)
-        completion.take(route)
+        completion = cls(principal, body, request_id, is_limited)
+        await completion.take(route)
         return completion
 
-    def take(self, route: Route) -> None:
+    async def take(self, route: Route) -> None:
         """Take the route, or the first of its fallbacks whose backend is there."""
-        self.route, self.prepared = self.ready(route)
-        self.metered = meter.admit(
-            self.intent(self.route),
-            self.principal.api_key,
-            input_tokens=self.prepared.input_tokens,
-            output_tokens=self.prepared.output_tokens,
-        )
+        self.route, self.prepared = await self.ready(route)
+        intent = self.intent(self.route)
+        self.metered = await self.reserved(intent) if self.is_limited else meter.open(intent)
 
-    def ready(self, route: Route) -> tuple[Route, Prepared]:
+    async def ready(self, route: Route) -> tuple[Route, Prepared]:
+        request = self.request(route)
         try:
-            return route, route.backend.prepare(self.request(route))
+            if request.size > LONG_PROMPT:
+                return route, await in_thread(lambda: route.backend.prepare(request))
+            return route, route.backend.prepare(request)
         except ApiError as error:
             following = following_of(route, error)
             if following is None:
                 raise
-            return self.ready(following)
+            return await self.ready(following)
+
+    async def reserved(self, intent: Usage) -> Metered:
+        """Reserve in a thread. A client that goes away meanwhile leaves nothing reserved."""
+        reserving = asyncio.ensure_future(
+            in_thread(
+                lambda: meter.admit(
+                    intent,
+                    self.principal.api_key,
+                    input_tokens=self.prepared.input_tokens,
+                    output_tokens=self.prepared.output_tokens,
+                )
+            )
+        )
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            with suppress(ApiError):
+                await in_thread((await reserving).cancel)
+            raise
 
     def request(self, route: Route) -> ChatRequest:
         return ChatRequest(
@@ -113,24 +134,7 @@ class Completion:
                 following = None if self.usage.admitted else following_of(self.route, error)
                 if following is None:
                     raise
-            await self.change_to(following)
-
-    async def change_to(self, route: Route) -> None:
-        """Admit the request anew. A client that goes away meanwhile leaves nothing reserved."""
-
-        def take() -> None:
-            try:
-                self.take(route)
-            finally:
-                connection.close()
-
-        taking = asyncio.ensure_future(asyncio.to_thread(take))
-        try:
-            await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            await taking
-            await asyncio.to_thread(self.metered.cancel)
-            raise
+            await self.take(following)
 
     async def attempt(self) -> AsyncGenerator[ChatDelta]:
         """The pieces of the route's backend, and the event or, if it did not take the request, none."""
@@ -161,8 +165,10 @@ class Completion:
         if self.usage.admitted:
             with span("commit", status=str(status)):
                 await asyncio.wrap_future(self.metered.close(status))
+        elif self.metered.is_reserved:
+            await in_thread(self.metered.cancel)
         else:
-            await asyncio.to_thread(self.metered.cancel)
+            self.metered.cancel()
 
     def note(self, usage: ChatUsage) -> None:
         """Tell the meter of each count, so that a killed server has still billed it."""

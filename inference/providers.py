@@ -1,5 +1,6 @@
 """Which cloud provider a request would go to, under whose key, and what the model is called there."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -8,9 +9,10 @@ import httpx
 from inference.backends.cloud import CloudBackend
 from inference.backends.compute import rows_of
 from inference.backends.transport import calls_to
+from inference.facts import Facts
 from inference.models import ManagedProvider
 from workspace.errors import ApiError, invalid
-from workspace.models import ProviderCredential, Workspace
+from workspace.models import ProviderCredential
 from workspace.providers import PROVIDERS
 
 HEADER = "x-hybrie-cloud-provider"
@@ -26,8 +28,8 @@ class CloudTarget:
     model: str
 
 
-def cloud_target(
-    workspace: Workspace, model: str, mode: str | None, provider: str | None, ours: bool
+async def cloud_target(
+    facts: Facts, model: str, mode: str | None, provider: str | None, ours: bool
 ) -> CloudTarget | None:
     """The provider for the cloud part of a request; None: it has none.
 
@@ -45,14 +47,13 @@ def cloud_target(
     if provider is not None and prefix not in (None, provider):
         raise invalid(HEADER, f"The model names the provider {prefix!r}, the header {provider!r}.")
     named = provider or prefix
-    backend = backend_of(workspace, named, HEADER if provider else "model") if named else None
+    backend = backend_of(facts, named, HEADER if provider else "model") if named else None
     if mode == "local":
         return None
-    if backend is None and mode is None:
-        backend = None if ours else lister(workspace, model)
-    elif backend is None:
-        backend = lister(workspace, model) if not ours else None
-        backend = backend or default(workspace)
+    if backend is None and not ours:
+        backend = await lister(facts, model)
+    if backend is None and mode is not None:
+        backend = default(facts)
         if backend is None and mode == "cloud":
             raise not_configured("", HEADER)
     return CloudTarget(backend, bare) if backend else None
@@ -64,24 +65,26 @@ def split(model: str) -> tuple[str | None, str]:
     return (prefix, bare) if slash and bare and prefix in PROVIDERS else (None, model)
 
 
-def backend_of(workspace: Workspace, provider: str, param: str) -> CloudBackend:
-    if own := credentials(workspace, provider=provider):
-        return CloudBackend(own[0])
-    managed = ManagedProvider.objects.filter(provider=provider).first()
-    if managed is None:
+def backend_of(facts: Facts, provider: str, param: str) -> CloudBackend:
+    found = [key for key in keys(facts) if key.provider == provider]
+    if not found:
         raise not_configured(provider, param)
-    return CloudBackend(managed)
+    return CloudBackend(found[0])
 
 
-def default(workspace: Workspace) -> CloudBackend | None:
-    own: list[ProviderCredential | ManagedProvider] = [*credentials(workspace)]
-    return CloudBackend(found) if (found := next(iter(own), None) or ManagedProvider.objects.first()) else None
+def default(facts: Facts) -> CloudBackend | None:
+    found = next(iter(keys(facts)), None)
+    return CloudBackend(found) if found else None
 
 
-def credentials(workspace: Workspace, **labels: str) -> list[ProviderCredential]:
+def keys(facts: Facts) -> list[ProviderCredential | ManagedProvider]:
+    """The workspace's keys in their order, then the operator's, the oldest first."""
+    return [*credentials(facts), *facts.managed]
+
+
+def credentials(facts: Facts) -> list[ProviderCredential]:
     """The workspace's keys, those of the best standing first, the oldest first among equals."""
-    found = ProviderCredential.objects.filter(workspace=workspace, **labels)
-    return sorted(found, key=lambda credential: (STANDING.index(credential.status), credential.created_at))
+    return sorted(facts.credentials, key=lambda credential: (STANDING.index(credential.status), credential.created_at))
 
 
 def not_configured(provider: str, param: str) -> ApiError:
@@ -90,10 +93,10 @@ def not_configured(provider: str, param: str) -> ApiError:
     return ApiError(400, "provider_not_configured", message, param)
 
 
-def lister(workspace: Workspace, model: str) -> CloudBackend | None:
+async def lister(facts: Facts, model: str) -> CloudBackend | None:
     """A key of the workspace whose provider lists the model."""
-    for credential in credentials(workspace):
-        if model in listed.get(credential):
+    for credential in credentials(facts):
+        if model in await listed.get(credential):
             return CloudBackend(credential)
     return None
 
@@ -104,12 +107,12 @@ class ListedModels:
     def __init__(self) -> None:
         self.known: dict[tuple[object, bytes], tuple[float, frozenset[str]]] = {}
 
-    def get(self, credential: ProviderCredential) -> frozenset[str]:
+    async def get(self, credential: ProviderCredential) -> frozenset[str]:
         """Empty while the provider cannot be asked."""
         key = (credential.pk, bytes(credential.encrypted_secret))
         until, models = self.known.get(key, (0.0, frozenset()))
         if time.monotonic() >= until:
-            until, models = self.ask(credential)
+            until, models = await asyncio.to_thread(self.ask, credential)
             self.known[key] = (until, models)
         return models
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 from inference import adapters
@@ -11,11 +10,12 @@ from inference.backends import LOCAL_BACKEND, server_of
 from inference.backends.base import Backend
 from inference.backends.peer import ENTRY_NODE_HEADER
 from inference.decision import CLOUD, ENGINE, Asked, Decision, Place, decide
+from inference.facts import Facts, KnownAdapter
 from inference.models import ComputeBackend
 from inference.providers import CloudTarget, cloud_target
 from inference.runtime import runtime
 from workspace.errors import ApiError, invalid
-from workspace.models import Adapter, AdapterState, Workspace
+from workspace.models import Adapter
 from workspace.models.adapters import ADAPTER_ID
 
 EXECUTION_MODES = ("local", "cloud", "hybrid")
@@ -49,6 +49,10 @@ class RouteHints:
 
     def asked(self) -> dict[str, str]:
         return {name: value for name, value in vars(self).items() if value}
+
+    def adapters(self, model: str) -> frozenset[str]:
+        """The names in a request for `model` that may be adapters'."""
+        return frozenset(name for name in (self.adapter_id, model) if name and IS_ADAPTER_ID(name))
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,8 @@ class Route:
         return replace(self, decision={**self.decision, "billed_by": entry_node})
 
 
-def resolve(workspace: Workspace, model: str, hints: RouteHints) -> Route:
-    """Decide where a request runs.
+async def resolve(facts: Facts, model: str, hints: RouteHints) -> Route:
+    """Decide where a request runs. Waits only where a provider must be asked which models it has.
 
     Raises:
         ApiError: 400 for a bad mode or provider, 404 for an unknown model, adapter or peer, 409 for an adapter that
@@ -102,15 +106,15 @@ def resolve(workspace: Workspace, model: str, hints: RouteHints) -> Route:
         raise invalid(
             "x-hybrie-execution-mode", f"x-hybrie-execution-mode must be one of {', '.join(EXECUTION_MODES)}."
         )
-    wanted = Wanted.find(workspace, model, hints)
-    servers = [] if hints.from_entry_node else list(ComputeBackend.objects.filter(workspace=workspace))
+    wanted = Wanted.find(facts, model, hints)
+    servers = [] if hints.from_entry_node else facts.servers
     preferred = None if hints.preferred_peer_id is None else peer_among(servers, hints.preferred_peer_id)
     compute = [wanted.on_engine(), *(wanted.on_server(row) for row in servers if row is not preferred)]
     ours = preferred is not None or any(place.model for place in compute)
     target = (
         None
         if hints.from_entry_node
-        else cloud_target(workspace, model, hints.execution_mode, hints.cloud_provider, ours)
+        else await cloud_target(facts, model, hints.execution_mode, hints.cloud_provider, ours)
     )
     mode = hints.execution_mode or ("cloud" if target else "local")
     if mode == "cloud" and preferred:
@@ -129,7 +133,9 @@ def resolve(workspace: Workspace, model: str, hints: RouteHints) -> Route:
     backends.update({row.name: server_of(row) for row in servers})
     if target:
         backends[target.backend.name] = target.backend
-    return routes(asked, decide(asked), hints, wanted.adapter, backends)
+    route = routes(asked, decide(asked), hints, wanted.adapter, backends)
+    # Another node bills what it sends here, if the key it presents is one that was made for that
+    return route.billed_by(facts.entry_node) if hints.from_entry_node and facts.entry_node else route
 
 
 def routes(
@@ -161,34 +167,29 @@ class Wanted:
 
     model: str
     is_base: bool
-    adapter: Adapter | None
+    known: KnownAdapter | None
 
     @classmethod
-    def find(cls, workspace: Workspace, model: str, hints: RouteHints) -> "Wanted":
+    def find(cls, facts: Facts, model: str, hints: RouteHints) -> "Wanted":
         """
         Raises:
             ApiError: 404 `adapter_not_found`, 410 `adapter_expired`.
         """
         is_base = runtime.answers_to(model)
-        adapter: Adapter | None
-        if hints.adapter_id:
-            adapter = adapters.find(workspace, hints.adapter_id)
-            is_base = is_base or Adapter.objects.filter(workspace=workspace, adapter_id=model).exists()
-        else:
-            may_be_adapter = not is_base and IS_ADAPTER_ID(model)
-            named = Adapter.objects.filter(workspace=workspace, adapter_id=model).with_expiry()
-            adapter = named.first() if may_be_adapter else None
-        if adapter is not None:
-            adapters.refuse_expired(adapter)
-        return cls(model, is_base or (adapter is not None and not hints.adapter_id), adapter)
+        by_model = None if is_base else facts.adapters.get(model)
+        known = facts.adapters.get(hints.adapter_id) if hints.adapter_id else by_model
+        if hints.adapter_id and known is None:
+            raise adapters.not_found(hints.adapter_id)
+        if known is not None and known.has_expired:
+            raise adapters.expired(known.adapter)
+        return cls(model, is_base or by_model is not None, known)
 
-    @cached_property
-    def loaded_on(self) -> set[str]:
-        placements = self.adapter.placements.all() if self.adapter else ()
-        return {placement.backend for placement in placements if placement.state == AdapterState.LOADED}
+    @property
+    def adapter(self) -> Adapter | None:
+        return self.known.adapter if self.known else None
 
     def holds(self, name: str) -> bool:
-        return self.adapter is None or name in self.loaded_on
+        return self.known is None or name in self.known.loaded_on
 
     def on_engine(self) -> Place:
         model = runtime.model_name if self.is_base else None

@@ -36,9 +36,12 @@ def smollm_path() -> Path:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The meter writes to the test run's database, and lets go before it is dropped."""
+    """The meter and the admission use the test run's database, and let go before it is dropped."""
     from billing.meter import meter
+    from inference.facts import readers
 
     meter.folder = tmp_path_factory.mktemp("meter")
     yield
     meter.stop()
+    for reader in readers.values():
+        reader.disconnect()

@@ -105,6 +105,28 @@ def live_token(secret: str) -> CliToken:
 
 def from_api_key(request: HttpRequest, secret: str) -> Principal:
     key = ApiKey.find(secret)
+    principal = by_key(key, request)
+    if key is not None:
+        key.note_use()
+    return principal
+
+
+def api_key_secret(request: HttpRequest) -> str | None:
+    """The API key that the request presents, unchecked; None if it presents another credential, or none.
+
+    Raises:
+        ApiError: as `identify`, where the header cannot be read.
+    """
+    secret = bearer_secret(request)
+    return secret if secret is not None and secret.startswith(ApiKey.kind) else None
+
+
+def by_key(key: ApiKey | None, request: HttpRequest) -> Principal:
+    """Who a request with this key acts as. Asks the database only of a key that was made from a login.
+
+    Raises:
+        ApiError: as `identify`.
+    """
     if key is None or key.revoked_at:
         raise unauthenticated("This API key is unknown or revoked.")
     if key.has_outlived_its_login:
@@ -114,7 +136,6 @@ def from_api_key(request: HttpRequest, secret: str) -> Principal:
     address = request.META.get("REMOTE_ADDR", "")
     if not key.allows(address):
         raise ApiError(403, "ip_not_allowed", f"This API key may not be used from {address}.")
-    key.note_use()
     return Principal(key.workspace, Role.MEMBER, "api_key", api_key=key)
 
 

@@ -50,6 +50,11 @@ class ChatRequest:
     model: str = ""
     prompt: Sequence[int] | None = None
 
+    @property
+    def size(self) -> int:
+        """Of its messages, in characters."""
+        return sum(len(message["content"]) for message in self.messages)
+
 
 @dataclass(frozen=True)
 class TokenLogprob:

@@ -1,13 +1,12 @@
 """A workspace's own servers as backends: what compute peers and vLLM servers have in common."""
 
-import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
-from django.db import connection
 
 from inference.backends.base import Backend, ChatDelta, ChatRequest, ChatUsage, Prepared
 from inference.backends.chat_body import OWN_SERVER, chat_body
@@ -17,6 +16,7 @@ from inference.backends.streams import Server
 from inference.backends.transport import calls_to
 from inference.backends.upstream import stream_chat
 from inference.models import ComputeBackend
+from inference.threads import in_thread
 from workspace.encryption import SecretUnreadable
 from workspace.errors import ApiError
 
@@ -68,17 +68,10 @@ class ComputeServer(Backend):
                     yield delta
         except ApiError as error:
             if error.status in (502, 503, 504):
-                await asyncio.to_thread(self.tell, self.row.note_failure, error.message)
+                await in_thread(partial(self.row.note_failure, error.message))
             raise
         if self.row.failures:
-            await asyncio.to_thread(self.tell, self.row.note_success)
-
-    def tell(self, note: Callable[..., None], *said: str) -> None:
-        """Tell the circuit breaker from a request's thread, which keeps no database connection."""
-        try:
-            note(*said)
-        finally:
-            connection.close()
+            await in_thread(self.row.note_success)
 
     def health(self) -> dict[str, Any]:
         return {"healthy": self.row.reachable, "last_error": self.row.last_error or None}

@@ -1,5 +1,6 @@
 """`POST /v1/chat/completions`: authenticate, resolve the route, stream, commit the event, send the last byte."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -9,14 +10,15 @@ from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
-from inference.admission import admit, in_thread
+from inference.admission import admit, recognised
 from inference.backends.base import ChatDelta
 from inference.completion import Completion
-from inference.openai.chat_request import parse_chat_body
+from inference.openai.chat_request import ChatBody, parse_chat_body
 from inference.openai.chat_response import ChatAnswer, ChatStream, event
 from inference.routing import RouteHints
 from workspace.errors import ApiError, as_api_error, server_fault
-from workspace.identity import identify
+
+LONG_BODY = 1 << 16
 
 
 @csrf_exempt
@@ -28,7 +30,7 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
         raw = request.body
     except RequestDataTooBig as error:
         raise ApiError(413, "request_too_large", "The body is larger than this server takes.") from error
-    completion = await in_thread(lambda: admission(request, raw))
+    completion = await admission(request, raw)
     answer = stream_answer if completion.body.stream else whole_answer
     response = await answer(request, completion)
     for name, value in completion.route.headers().items():
@@ -36,11 +38,23 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-def admission(request: HttpRequest, raw: bytes) -> Completion:
-    principal = identify(request)
-    body = parse_chat_body(raw)
+async def admission(request: HttpRequest, raw: bytes) -> Completion:
     hints = RouteHints.from_headers(request.headers)
-    return admit(principal, body, hints, request.request_id)  # type: ignore[attr-defined]
+    body = await read_body(request, raw)
+    principal, facts = await recognised(request, hints.adapters(body.model))
+    return await admit(principal, facts, body, hints, request.request_id)  # type: ignore[attr-defined]
+
+
+async def read_body(request: HttpRequest, raw: bytes) -> ChatBody:
+    """Who may not ask is told so first, and a long body holds up no other request."""
+    if len(raw) > LONG_BODY:
+        await recognised(request, frozenset())
+        return await asyncio.to_thread(parse_chat_body, raw)
+    try:
+        return parse_chat_body(raw)
+    except ApiError:
+        await recognised(request, frozenset())
+        raise
 
 
 async def whole_answer(request: HttpRequest, completion: Completion) -> JsonResponse:

@@ -3,12 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 from urllib.parse import unquote
 
 import grpc
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection
 from django.http import HttpRequest
 
 from inference.routing import RouteHints
@@ -89,11 +87,3 @@ async def abort(context: Context, error: ApiError) -> None:
 def address_of(peer: str) -> str:
     """The IP address in gRPC's name of a peer, such as `ipv4:127.0.0.1:5000` or `ipv6:%5B::1%5D:5000`."""
     return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
-
-
-def with_database(work: Any) -> Any:
-    """Run blocking work and give its database connection back. Call it in a thread."""
-    try:
-        return work()
-    finally:
-        connection.close()

@@ -1,22 +1,22 @@
 """`hybrie_llm.HybrieLLMService`: prompts of tokens, continued through the same code as chat requests."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from inference.admission import admit, in_thread
+from inference.admission import admit, recognised
 from inference.backends import LOCAL_BACKEND
 from inference.backends.base import ChatParams, ChatRequest
 from inference.completion import Completion
 from inference.openai.chat_request import ChatBody
 from inference.routing import RouteHints, resolve
-from inference.rpc.calls import Call, Context, with_database
+from inference.rpc.calls import Call, Context
 from inference.rpc.generated import hybrie_llm_pb2 as pb
 from inference.rpc.generated.hybrie_llm_pb2_grpc import HybrieLLMServiceServicer
 from inference.rpc.sessions import Session, sessions
 from inference.runtime import runtime
+from inference.threads import in_thread
 from workspace.errors import invalid
 from workspace.models import Role
 from workspace.permissions import require
@@ -33,7 +33,7 @@ class LlmService(HybrieLLMServiceServicer):
     async def Prefill(self, request: pb.PrefillRequest, context: Context) -> pb.PrefillResponse:  # noqa: N802
         call = Call(context, "Prefill")
         async with call.answering(context):
-            name = await asyncio.to_thread(with_database, lambda: opened(call, request))
+            name = await opened(call, request)
         return pb.PrefillResponse(session_id=name, prompt_len=len(request.input_ids))
 
     async def DecodeNext(self, request: pb.DecodeRequest, context: Context) -> pb.DecodeResponse:  # noqa: N802
@@ -65,18 +65,18 @@ class LlmService(HybrieLLMServiceServicer):
         call = Call(context, "ReleaseSession")
         released = False
         async with call.answering(context):
-            principal = await asyncio.to_thread(with_database, call.identify)
+            principal = await in_thread(call.identify)
             released = sessions.release(request.session_id, principal.workspace.pk)
         return pb.ReleaseResponse(success=released)
 
 
-def opened(call: Call, request: pb.PrefillRequest) -> str:
-    """Check all that can be checked before anything is computed. Blocks.
+async def opened(call: Call, request: pb.PrefillRequest) -> str:
+    """Check all that can be checked before anything is computed.
 
     Raises:
         ApiError: as for a chat request.
     """
-    principal = call.identify()
+    principal, facts = await recognised(call.request, call.hints.adapters(request.model_id))
     require(principal, Role.MEMBER)
     if not request.input_ids:
         raise invalid("input_ids", "input_ids must hold at least one token.")
@@ -90,7 +90,7 @@ def opened(call: Call, request: pb.PrefillRequest) -> str:
         replace(params, seed=request.seed or None),
         call.hints,
     )
-    route = resolve(principal.workspace, session.model, session.hints)
+    route = await resolve(facts, session.model, session.hints)
     if route.backend is LOCAL_BACKEND:
         LOCAL_BACKEND.prepare(ChatRequest(call.request_id, "", (), session.params, prompt=session.prompt))
     return sessions.add(session)
@@ -100,19 +100,13 @@ async def continued(
     call: Call, session_id: str, max_tokens: int, sampling: pb.SamplingParams | None, more: Sequence[int] = ()
 ) -> tuple[Completion, Session]:
     """An admitted request for what follows the session's prompt."""
-    found: list[Session] = []
-
-    def admission() -> Completion:
-        principal = call.identify()
-        session = sessions.find(session_id, principal.workspace.pk)
-        found.append(session)
-        params = params_of(sampling) if sampling is not None else session.params
-        params = replace(params, max_tokens=max_tokens or None, seed=session.params.seed)
-        body = body_of(session, [*session.prompt, *more], params)
-        return admit(principal, body, hints_of(call, session), call.request_id)
-
-    completion = await in_thread(admission)
-    return completion, found[0]
+    session = sessions.find(session_id, (await in_thread(call.identify)).workspace.pk)
+    hints = hints_of(call, session)
+    principal, facts = await recognised(call.request, hints.adapters(session.model))
+    params = params_of(sampling) if sampling is not None else session.params
+    params = replace(params, max_tokens=max_tokens or None, seed=session.params.seed)
+    body = body_of(session, [*session.prompt, *more], params)
+    return await admit(principal, facts, body, hints, call.request_id), session
 
 
 def hints_of(call: Call, session: Session) -> RouteHints:

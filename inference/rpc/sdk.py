@@ -1,16 +1,16 @@
 """`hybrie_sdk.HybrieSdkService`: the node's health, its models and what it runs on."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 
 import psutil
 
 from inference import adapters
-from inference.rpc.calls import Call, Context, with_database
+from inference.rpc.calls import Call, Context
 from inference.rpc.generated import hybrie_sdk_pb2 as pb
 from inference.rpc.generated.hybrie_sdk_pb2_grpc import HybrieSdkServiceServicer
 from inference.runtime import VERSION, runtime
+from inference.threads import in_thread
 from workspace.errors import ApiError
 from workspace.models import Adapter, AdapterState, Role
 from workspace.permissions import require
@@ -31,27 +31,27 @@ class SdkService(HybrieSdkServiceServicer):
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
         call = Call(context, "ListModels")
         async with call.answering(context):
-            models = await asyncio.to_thread(with_database, lambda: listed(call, request.include_loaded_only))
+            models = await in_thread(lambda: listed(call, request.include_loaded_only))
         return pb.ListModelsResponse(models=models)
 
     async def LoadModel(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:  # noqa: N802
         call = Call(context, "LoadModel")
         started = time.monotonic()
         async with call.answering(context):
-            error = await asyncio.to_thread(with_database, lambda: loaded(call, request.model_id))
+            error = await in_thread(lambda: loaded(call, request.model_id))
         seconds = time.monotonic() - started
         return pb.LoadModelResponse(success=not error, error_message=error, load_time_seconds=seconds)
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:  # noqa: N802
         call = Call(context, "UnloadModel")
         async with call.answering(context):
-            error = await asyncio.to_thread(with_database, lambda: unloaded(call, request.model_id))
+            error = await in_thread(lambda: unloaded(call, request.model_id))
         return pb.UnloadModelResponse(success=not error, error_message=error)
 
     async def GetSystemInfo(self, request: pb.SystemInfoRequest, context: Context) -> pb.SystemInfoResponse:  # noqa: N802
         call = Call(context, "GetSystemInfo")
         async with call.answering(context):
-            await asyncio.to_thread(with_database, call.identify)
+            await in_thread(call.identify)
         return system_info()
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> AsyncIterator[pb.GenerateResponse]:  # noqa: N802

@@ -57,13 +57,17 @@ class Secret(models.Model):
     @classmethod
     def find(cls, secret: str) -> Self | None:
         """The row of a presented secret, whether or not it may still be used."""
-        random = secret.removeprefix(cls.kind)
-        presented = digest(secret)
-        found = None
-        for row in cls._default_manager.select_related("workspace").filter(prefix=random[:PREFIX_LENGTH]):
-            if hmac.compare_digest(row.hash, presented):
-                found = row
-        return found
+        rows = cls._default_manager.select_related("workspace").filter(prefix=cls.prefix_of(secret))
+        return next((row for row in rows if row.is_of(secret)), None)
+
+    @classmethod
+    def prefix_of(cls, secret: str) -> str:
+        """What rows are found by."""
+        return secret.removeprefix(cls.kind)[:PREFIX_LENGTH]
+
+    def is_of(self, secret: str) -> bool:
+        """Whether this is the row of a presented secret; compared in constant time."""
+        return hmac.compare_digest(self.hash, digest(secret))
 
     @property
     def is_expired(self) -> bool:
@@ -81,10 +85,13 @@ class Secret(models.Model):
 
     def note_use(self) -> None:
         """Remember the use, to the minute, so that a busy key is not a busy row."""
-        now = timezone.now()
-        if self.last_used_at is None or now - self.last_used_at > LAST_USED_RESOLUTION:
-            self.last_used_at = now
+        if self.use_is_news:
+            self.last_used_at = timezone.now()
             self.save(update_fields=["last_used_at"])
+
+    @property
+    def use_is_news(self) -> bool:
+        return self.last_used_at is None or timezone.now() - self.last_used_at > LAST_USED_RESOLUTION
 
 
 class ApiKey(Secret):
