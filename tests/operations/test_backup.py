@@ -35,7 +35,7 @@ def rows(database_url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 def test_a_restored_installation_has_the_same_ledger_keys_and_adapters(smollm_path: Path, tmp_path: Path) -> None:
     old, new, file = LabHome(tmp_path / "old"), LabHome(tmp_path / "new"), tmp_path / "lab.tar"
-    server = start_server(old.root, smollm_path).wait_until_up()
+    server = start_server(old.root, smollm_path, LAB_RUN_WORKERS="0").wait_until_up()
     for number in range(3):
         httpx.post(f"{server.url}/v1/chat/completions", json=CHAT | {"seed": number}, timeout=60).raise_for_status()
     old_database = start_postgres(old.postgres)

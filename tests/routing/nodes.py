@@ -34,6 +34,7 @@ class Node:
             LAB_SERVED_MODEL_NAME=MODEL,
             LAB_MODEL_ALIASES="qwen3-4b",
             LAB_OPEN_LOOPBACK="0",
+            LAB_RUN_WORKERS="0",
         )
 
     def up(self) -> "Node":

@@ -94,7 +94,7 @@ def test_a_killed_server_leaves_nothing_in_the_way_of_the_next(serve: Serve) -> 
 
 
 def test_health_is_503_until_a_chat_request_can_be_served(serve: Serve) -> None:
-    server = serve()
+    server = serve(LAB_RUN_WORKERS="0")
     seen: list[int] = []
     while 200 not in seen:
         try:
@@ -154,10 +154,10 @@ def test_a_setting_that_is_no_number_is_said_in_one_line(serve: Serve, setting: 
 
 
 def test_a_second_server_on_one_home_is_refused(serve: Serve) -> None:
-    serve().wait_until_up()
+    serve(LAB_RUN_WORKERS="0").wait_until_up()
     assert "another server" in refusal(serve())
 
 
 def test_bound_to_all_addresses_it_asks_for_a_key(serve: Serve) -> None:
-    server = serve(LAB_HOST="0.0.0.0").wait_until_up()
+    server = serve(LAB_HOST="0.0.0.0", LAB_RUN_WORKERS="0").wait_until_up()
     assert httpx.get(f"{server.url}/v1/models").status_code == 401
