@@ -9,13 +9,19 @@ from django.db import connection, transaction
 from billing.partitions import ensure_month, month_start
 from billing.tariff import Tariff
 from billing.usage import NAMES, Row, Usage
+from workspace.live import CHANNEL
 
 RATED = ("cost_gbp", "input_rate", "output_rate", "cached_rate", "rate_card_id")
 COLUMNS = ", ".join((*NAMES, *RATED))
+# Whoever listens hears, at the commit, the workspaces that have new events
 INSERT = f"""
-    INSERT INTO billing_usageevent ({COLUMNS})
-    SELECT {COLUMNS} FROM jsonb_populate_recordset(NULL::billing_usageevent, %s::jsonb)
-    ON CONFLICT DO NOTHING
+    WITH stored AS (
+        INSERT INTO billing_usageevent ({COLUMNS})
+        SELECT {COLUMNS} FROM jsonb_populate_recordset(NULL::billing_usageevent, %s::jsonb)
+        ON CONFLICT DO NOTHING
+        RETURNING workspace_id
+    )
+    SELECT pg_notify('{CHANNEL}', workspace_id::text) FROM (SELECT DISTINCT workspace_id FROM stored) AS heard
 """
 
 

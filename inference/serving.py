@@ -32,6 +32,7 @@ from inference.rpc.server import RpcServer
 from inference.runtime import engine_config, runtime
 from workspace.bootstrap import ensure_first_workspace
 from workspace.embedded import ServiceUnavailable, Valkey
+from workspace.live import feed
 from workspace.models import Workspace
 from workspace.tracing import tracing
 
@@ -45,6 +46,14 @@ logger = logging.getLogger(__name__)
 
 class Refusal(Exception):
     """A reason not to start; one line for the person at the terminal."""
+
+
+class HttpServer(uvicorn.Server):
+    """Lets the pages go that would listen for as long as they are open."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        feed.end()
+        await super().shutdown(sockets)
 
 
 class Server:
@@ -165,7 +174,7 @@ class Server:
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,
         )
-        server = uvicorn.Server(config)
+        server = HttpServer(config)
         starter = threading.Thread(
             target=self.start_engine, args=(server, model, first_start), name="start-engine", daemon=True
         )

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 
 from billing.credit import Credit
 from billing.dashboard.breakdown import by, daily_chart, days_of, rollups, total
@@ -14,6 +15,7 @@ from billing.models.rollups import DailyUsage
 from billing.periods import Period
 from billing.totals import Totals, percentage
 from workspace.identity import Principal
+from workspace.live import event_stream
 from workspace.models import Adapter, AdapterState, Workspace
 from workspace.pages.door import page, show
 
@@ -47,8 +49,12 @@ def overview(request: HttpRequest, principal: Principal) -> HttpResponseBase:
 
 @page()
 def activity(request: HttpRequest, principal: Principal) -> HttpResponseBase:
-    """The newest events, which the overview asks for again and again."""
-    return show(request, principal, "billing/parts/activity.html", events=recent(principal.workspace))
+    """The newest events, as they happen."""
+    return event_stream(principal.workspace, activity_of)
+
+
+def activity_of(workspace: Workspace) -> str:
+    return render_to_string("billing/parts/activity.html", {"events": recent(workspace)})
 
 
 def recent(workspace: Workspace) -> QuerySet[UsageEvent]:

@@ -25,7 +25,6 @@ from workspace.models import (
 
 READ = {
     "overview": "/",
-    "activity": "/activity",
     "usage": "/usage",
     "event": "/usage/events/{event}",
     "adapter_traffic": "/usage/adapters/{adapter}",
@@ -65,7 +64,7 @@ WRITE = {
     "cancel_job": ("/jobs/{job}/cancel", Role.ADMIN),
     "end_session": ("/documents/end-session", Role.MEMBER),
 }
-NEITHER = {None, "sign_in", "sign_out", "password", "switch_workspace"}
+NEITHER = {None, "activity", "sign_in", "sign_out", "password", "switch_workspace"}
 OF_ONE_OBJECT = ("event", "adapter", "document", "job")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.utils import timezone
+from playwright.sync_api import expect
 
 from billing.models import RateCard, UsageEvent, WorkspaceLimit
 from inference.models import ComputeBackend, EntryNode
@@ -122,7 +123,7 @@ def test_every_page_in_light_and_dark_on_desktop_and_phone(
         sign_in(page, tenant.owner.email)
         for name, path in paths.items():
             page.goto(path)
-            page.wait_for_load_state("networkidle")
+            expect(page.get_by_text("Counting…")).to_have_count(0)
             for size, viewport in SIZES.items():
                 page.set_viewport_size(viewport)
                 page.evaluate(DRAWN)
