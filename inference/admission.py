@@ -34,7 +34,7 @@ async def recognised(request: HttpRequest, adapters: frozenset[str]) -> tuple[Pr
         principal = by_key(key, request)
     assert key is not None  # else `by_key` has refused it
     assert facts is not None
-    if key.use_is_news:
+    if key.use_is_news and not facts.is_old:
         await in_thread(key.note_use)
     return principal, facts
 

@@ -1,14 +1,16 @@
 """What Postgres knows of a request before it is routed: who asks, whether they have limits, and where it may run.
 
 One statement answers for all requests that have come while the one before it ran, so that a busy server asks no more
-often than Postgres answers, and each request still sees what was committed before it came.
+often than Postgres answers, and each request still sees what was committed before it came. While Postgres is away,
+requests without limits go by what was known of them last.
 """
 
 import asyncio
+import time
 import uuid
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import psycopg
@@ -17,11 +19,13 @@ from django.db.models import BinaryField, Field, Model
 
 from billing.meter import HAS_LIMITS
 from inference.models import ComputeBackend, ManagedProvider
+from inference.remembered import remembered
 from workspace.errors import ApiError
 from workspace.models import Adapter, AdapterState, ApiKey, ProviderCredential, Workspace
 
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 10
+TRY_AGAIN_S = 1
 APPLICATION_NAME = "lab-workspace-admission"
 NOT_OF_THE_SERVER = {"context", "cursor_factory", "prepare_threshold"}  # Django's for its own connections
 
@@ -76,6 +80,7 @@ class Facts:
     is_limited: the workspace or the key has a limit, so that the request must be reserved for.
     entry_node: the node that the key was made for, if it was.
     adapters: those that the request may have named, by their names.
+    is_old: Postgres is away, and this is what it said last.
     """
 
     workspace: Workspace
@@ -86,6 +91,7 @@ class Facts:
     credentials: Sequence[ProviderCredential]
     managed: Sequence[ManagedProvider]
     adapters: Mapping[str, KnownAdapter]
+    is_old: bool = False
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Facts":
@@ -142,6 +148,9 @@ class Question:
         return next((facts for facts in found if facts.api_key and facts.api_key.is_of(self.secret)), None)
 
 
+Waiting = Sequence[tuple[Question, "asyncio.Future[Facts | None]"]]
+
+
 class FactsReader:
     """The one connection of an event loop that reads facts."""
 
@@ -149,11 +158,13 @@ class FactsReader:
         self.connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
         self.waiting: list[tuple[Question, asyncio.Future[Facts | None]]] = []
         self.reading: asyncio.Task[None] | None = None
+        self.try_again_at = 0.0
 
     async def read(self, question: Question) -> Facts | None:
         """
         Raises:
-            ApiError: 503 `limits_unavailable` while Postgres is away.
+            ApiError: 503 `limits_unavailable` while Postgres is away, unless it was asked the same before and the
+                request has no limits.
         """
         answered: asyncio.Future[Facts | None] = asyncio.get_running_loop().create_future()
         self.waiting.append((question, answered))
@@ -169,18 +180,17 @@ class FactsReader:
         finally:
             self.reading = None
 
-    async def answer(self, asked: Sequence[tuple[Question, "asyncio.Future[Facts | None]"]]) -> None:
-        try:
-            found = await self.ask([question for question, _ in asked])
-        except (psycopg.Error, OSError) as error:  # a timeout is an OSError
-            self.disconnect()
-            for _, answered in asked:
-                if not answered.done():
-                    answered.set_exception(away(error))
-            return
-        for question, answered in asked:
-            if not answered.done():  # its request may have been cancelled
-                answered.set_result(question.answer(found))
+    async def answer(self, asked: Waiting) -> None:
+        error: Exception | None = None
+        if time.monotonic() >= self.try_again_at:
+            try:
+                found = await self.ask([question for question, _ in asked])
+                return answer_from(found, asked)
+            except (psycopg.Error, OSError) as failure:  # a timeout is an OSError
+                error = failure
+                self.disconnect()
+                self.try_again_at = time.monotonic() + TRY_AGAIN_S
+        return answer_from_memory(asked, error)
 
     async def ask(self, questions: Sequence[Question]) -> list[Facts]:
         prefixes = {question.prefix for question in questions} - {None}
@@ -227,7 +237,26 @@ async def connect() -> "psycopg.AsyncConnection[dict[str, Any]]":
     )
 
 
-def away(error: Exception) -> ApiError:
+def answer_from(found: Sequence[Facts], asked: Waiting) -> None:
+    for question, answered in asked:
+        facts = question.answer(found)
+        remembered.keep(question, facts)
+        if not answered.done():  # its request may have been cancelled
+            answered.set_result(facts)
+
+
+def answer_from_memory(asked: Waiting, error: Exception | None) -> None:
+    for question, answered in asked:
+        if answered.done():
+            continue
+        facts = remembered.recall(question)
+        if facts is None:
+            answered.set_exception(away(error))
+        else:
+            answered.set_result(replace(facts, is_old=True))
+
+
+def away(error: Exception | None) -> ApiError:
     refusal = ApiError(
         503, "limits_unavailable", "Limits cannot be checked now; try again.", headers={"Retry-After": "2"}
     )

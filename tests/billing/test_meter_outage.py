@@ -6,7 +6,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from uuid import UUID
 
-import psycopg
 import pytest
 from django.db import connection
 
@@ -14,30 +13,10 @@ from billing.meter import Meter
 from billing.models import Status
 from billing.usage import Usage
 from billing.writer import APPLICATION_NAME
+from tests.outage import Outage
 from workspace.models import Workspace
 
 WAIT_S = 20
-
-
-class Outage:
-    """Makes this test's database refuse new connections, and ends the meter's."""
-
-    def __init__(self) -> None:
-        self.name = connection.settings_dict["NAME"]
-        parameters = connection.get_connection_params()
-        names = ("host", "port", "user", "password")
-        address = {name: parameters[name] for name in names if parameters.get(name)}
-        self.server = psycopg.connect(dbname="postgres", autocommit=True, **address)
-
-    def begin(self) -> None:
-        self.server.execute(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS false')
-        self.server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name = %s",
-            [self.name, APPLICATION_NAME],
-        )
-
-    def end(self) -> None:
-        self.server.execute(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS true')
 
 
 @pytest.fixture
@@ -56,7 +35,7 @@ def meter(tmp_path: Path, workspace: Workspace) -> Iterator[Meter]:
 @pytest.fixture
 def outage(workspace: Workspace) -> Iterator[Outage]:
     connection.ensure_connection()
-    outage = Outage()
+    outage = Outage(APPLICATION_NAME)
     yield outage
     outage.end()
     outage.server.close()
