@@ -40,6 +40,7 @@ ERROR_CODES = {
     # Limits
     "credit_limit_exceeded": ErrorCode(402, "The key's credit limit or the workspace's budget does not cover this."),
     "rate_limit_exceeded": ErrorCode(429, "Too many requests or tokens in a minute; wait for `Retry-After`."),
+    "database_unavailable": ErrorCode(503, "The database cannot be reached now."),
     "limits_unavailable": ErrorCode(503, "The limits cannot be checked now."),
     # Adapters and models
     "not_found": ErrorCode(404, "There is nothing at this address."),

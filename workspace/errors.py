@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions as drf
 
@@ -22,6 +23,8 @@ TYPE_OF_STATUS = {
     410: "not_found_error",
     429: "rate_limit_error",
 }
+
+AWAY = (InterfaceError, OperationalError)  # PEP 249: nothing that the request could have done about it
 
 
 class ApiError(Exception):
@@ -82,6 +85,10 @@ def as_api_error(error: Exception) -> ApiError | None:
         return ApiError(404, "not_found", str(error) or "There is nothing at this address.")
     if isinstance(error, PermissionDenied | drf.PermissionDenied):
         return ApiError(403, "permission_denied", str(error) or "You may not do this.")
+    if isinstance(error, AWAY):
+        logger.warning("the database cannot be reached: %s", str(error).splitlines()[0])
+        message = "The database cannot be reached now; try again."
+        return ApiError(503, "database_unavailable", message, headers={"Retry-After": "5"})
     if isinstance(error, drf.APIException):
         code = error.default_code if isinstance(error.default_code, str) else "error"
         return ApiError(error.status_code, code, str(error.detail))

@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 
 from workspace import request_ids
-from workspace.errors import ApiError, as_api_error, server_fault
+from workspace.errors import AWAY, ApiError, as_api_error, server_fault
 
 API_PREFIXES = ("/v1/", "/api/")
 
@@ -73,7 +74,7 @@ class ErrorEnvelopeMiddleware(Middleware):
         if isinstance(error, ApiError):
             return error.to_response()
         if not request.path.startswith(API_PREFIXES):
-            return None
+            return HttpResponse(render_to_string("503.html"), status=503) if isinstance(error, AWAY) else None
         return (as_api_error(error) or server_fault(request, error)).to_response()
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

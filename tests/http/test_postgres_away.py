@@ -13,7 +13,7 @@ from tests.http.test_chat_refusals import error
 from tests.outage import Outage
 from tests.routing.nodes import until
 from tests.serving import Tenant
-from workspace.models import Adapter, ApiKey
+from workspace.models import Adapter, ApiKey, CliToken
 
 
 @pytest.fixture
@@ -70,3 +70,16 @@ def test_a_revoked_key_is_not_remembered(tenant: Tenant, outage: Outage) -> None
     ApiKey.objects.get(workspace=tenant.workspace).revoke()
     outage.begin()
     assert error(tenant.ask("Hello", max_tokens=2))[:2] == (503, "limits_unavailable")
+
+
+def test_a_login_has_to_wait(tenant: Tenant, outage: Outage) -> None:
+    token = CliToken(user=tenant.owner, workspace=tenant.workspace).issue()
+    tenant.http.headers["Authorization"] = f"Bearer {token}"
+    assert tenant.ask("Hello", max_tokens=2).status_code == 200
+    outage.begin()
+    for answer in (tenant.ask("Hello", max_tokens=2), tenant.http.get("/v1/adapters")):
+        assert error(answer)[:2] == (503, "database_unavailable")
+    tenant.http.cookies.set("sessionid", "a" * 32)
+    page = tenant.http.get("/")
+    assert page.status_code == 503
+    assert "The database is away" in page.text
