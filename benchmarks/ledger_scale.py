@@ -4,7 +4,8 @@
     python benchmarks/ledger_scale.py --sizes 1000000,10000000
 
 Makes a database of its own on the server of DATABASE_URL (by default the embedded one), and drops it.
-The events lie in one month, over 4 models, 2 providers, 2 modes and 12 adapters, in one workspace.
+The events lie in one month, over 4 models, 2 providers, 2 modes and 12 adapters, in one workspace. The console's
+pages are asked too, with 10,000 adapters registered.
 """
 
 import argparse
@@ -37,19 +38,21 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.test import Client
 
-from billing.ledger import record_events
+from benchmarks.console_pages import Pages
+from billing.ledger import COLUMNS
 from billing.models import RateCard
 from billing.partitions import month_start
 from billing.spool import Spool
 from billing.totals import LABELS
 from billing.usage import Usage, now
-from billing.writer import MAX_BATCH, Writer
+from billing.writer import Writer
 from workspace.models import ApiKey, Workspace
 
 DATABASE = f"ledger_scale_{os.getpid()}"
 ADAPTERS = [None, None, *(f"adapter-{number}" for number in range(12))]
 INGEST_MEASURED = 200_000
 IN_FLIGHT = 4_000
+COPIED = 200_000  # at once
 
 
 class Database:
@@ -125,14 +128,20 @@ def ingest(traffic: Traffic, count: int) -> float:
 
 
 def fill(traffic: Traffic, count: int) -> None:
-    batch: list[Usage] = []
-    for usage in traffic.usages(count):
-        batch.append(usage)
-        if len(batch) == MAX_BATCH:
-            record_events(batch)
-            batch = []
-    if batch:
-        record_events(batch)
+    """Copies of the events that are there, at other moments, written by Postgres itself; its triggers roll them up."""
+    changed = {"id": "new_id", "ts": "uuid_extract_timestamp(new_id)", "request_id": "new_id::text"}
+    values = ", ".join(changed.get(name, name) for name in COLUMNS.split(", "))
+    copy = f"""
+        WITH copied AS MATERIALIZED (
+            SELECT *, uuidv7(%(start)s + random() * interval '28 days' - now()) AS new_id
+            FROM billing_usageevent LIMIT %(count)s
+        )
+        INSERT INTO billing_usageevent ({COLUMNS}) SELECT {values} FROM copied
+    """
+    while count > 0:
+        with connection.cursor() as cursor:
+            cursor.execute(copy, {"start": traffic.start, "count": min(count, COPIED)})
+            count -= cursor.rowcount
 
 
 def latencies(ask: Callable[[], object], times: int) -> str:
@@ -166,7 +175,7 @@ class Questions:
         from billing.pages import write_cursor
 
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT id FROM billing_usageevent TABLESAMPLE SYSTEM (0.01) LIMIT {pages}")
+            cursor.execute(f"SELECT id FROM billing_usageevent TABLESAMPLE SYSTEM (1) LIMIT {pages}")
             return [write_cursor(identifier) for (identifier,) in cursor.fetchall()]
 
     def ask_all(self, times: int) -> None:
@@ -198,7 +207,7 @@ def main() -> None:
     with Database():
         workspace = Workspace.objects.create(name="benchmark")
         RateCard.objects.create(input_rate="0.15", output_rate="0.6", effective_from=month_start(now()))
-        traffic, questions, there = Traffic(workspace), Questions(workspace), 0
+        traffic, questions, pages, there = Traffic(workspace), Questions(workspace), Pages(workspace), 0
         for size in map(int, options.sizes.split(",")):
             measured = min(INGEST_MEASURED, size - there)
             rate = ingest(traffic, measured)
@@ -212,6 +221,7 @@ def main() -> None:
             print(f"{size:,} events, {rollups:,} daily rollups (filled in {time.perf_counter() - begun:.0f} s)")
             print(f"  ingest                 {rate:,.0f} events/s over {measured:,} events")
             questions.ask_all(options.times)
+            pages.ask_all(options.times)
             sys.stdout.flush()
 
 
