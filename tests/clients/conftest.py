@@ -5,12 +5,14 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from billing.models import RateWindow, WorkspaceLimit
 from tests.scripts import Running, start
 from tests.serving import PASSWORD, Tenant
 from workspace.home import PROJECT_ROOT
@@ -74,6 +76,26 @@ def refund_policy(tenant: Tenant) -> None:
     """The example adapter, registered."""
     folder = PROJECT_ROOT / "examples/refund_policy/adapter"
     tenant.register("refund-policy", folder, name="Refund policy").raise_for_status()
+
+
+@pytest.fixture
+def loaded_policy(tenant: Tenant, refund_policy: None) -> None:
+    tenant.load("refund-policy").raise_for_status()
+
+
+@pytest.fixture
+def throttle(acme: Workspace) -> Callable[[], None]:
+    """Uses up what the workspace may ask for now; three seconds later it may ask once more.
+
+    A client that tries again at its own pace would be refused again, and then give up.
+    """
+
+    def throttle() -> None:
+        WorkspaceLimit.objects.update_or_create(workspace=acme, defaults={"requests_per_minute": 20})
+        used_up = {"requests": 0, "tokens": 0, "filled_at": datetime.now(UTC)}
+        RateWindow.objects.update_or_create(workspace=acme, defaults=used_up)
+
+    return throttle
 
 
 @pytest.fixture
