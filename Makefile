@@ -2,13 +2,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+CLIENTS := tests/clients
 
 .PHONY: run test test-vllm fuzz lint format bench protos clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python manage.py serve
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(VENV)/.installed-clients
 	$(BIN)/python -m pytest
 
 test-vllm: $(VENV)/.installed-dev
@@ -44,6 +45,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Lab Workspace into $(VENV) (the first time takes a few minutes) ..."
 	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-clients: $(CLIENTS)/llamaindex/requirements.txt $(CLIENTS)/node/package-lock.json $(VENV)/.installed
+	@echo "Installing the clients that the tests try ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(VENV)/llamaindex --requirement $<
+	@if command -v npm >/dev/null; then npm ci --silent --prefix $(CLIENTS)/node; fi
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
