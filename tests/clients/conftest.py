@@ -142,10 +142,21 @@ class Browser:
 
 
 @pytest.fixture
-def browser(base_url: str, owner: User) -> Iterator[Browser]:
-    """Signed in as the owner."""
-    with httpx.Client(base_url=base_url, headers={"Referer": base_url}, timeout=60) as http:
-        browser = Browser(http)
-        signed_in = browser.submit("/sign-in", username=owner.email, password=PASSWORD, next="/cli")
+def sign_in(base_url: str, owner: User) -> Iterator[Callable[[], Browser]]:
+    """Opens browsers, each signed in as the owner."""
+    made: list[Browser] = []
+
+    def sign_in() -> Browser:
+        made.append(Browser(httpx.Client(base_url=base_url, headers={"Referer": base_url}, timeout=60)))
+        signed_in = made[-1].submit("/sign-in", username=owner.email, password=PASSWORD, next="/cli")
         assert signed_in.headers["location"] == "/cli"
-        yield browser
+        return made[-1]
+
+    yield sign_in
+    for browser in made:
+        browser.http.close()
+
+
+@pytest.fixture
+def browser(sign_in: Callable[[], Browser]) -> Browser:
+    return sign_in()

@@ -9,53 +9,14 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from hybrie_py import HybrieClient
 from hybrie_py.exceptions import GenerationError, ModelNotFoundError, ValidationError
-from hybrie_py.proto import hybrie_llm_pb2, hybrie_llm_pb2_grpc, hybrie_sdk_pb2_grpc
+from hybrie_py.proto import hybrie_llm_pb2
 
+from tests.clients.hybrie import Client, said
 from tests.routing.nodes import Node, until
 from tests.serving import MODEL
 
 ALIAS = "qwen3-4b"
-
-
-def with_metadata(details: grpc.aio.ClientCallDetails, metadata: dict[str, str]) -> grpc.aio.ClientCallDetails:
-    return details._replace(metadata=grpc.aio.Metadata(*(details.metadata or ()), *metadata.items()))
-
-
-class UnaryMetadata(grpc.aio.UnaryUnaryClientInterceptor):
-    """Adds metadata to every call, which is how a gRPC client without an option for it is given a key."""
-
-    def __init__(self, metadata: dict[str, str]) -> None:
-        self.metadata = metadata
-
-    async def intercept_unary_unary(self, call: Any, details: grpc.aio.ClientCallDetails, request: Any) -> Any:
-        return await call(with_metadata(details, self.metadata), request)
-
-
-class StreamMetadata(grpc.aio.UnaryStreamClientInterceptor):
-    def __init__(self, metadata: dict[str, str]) -> None:
-        self.metadata = metadata
-
-    async def intercept_unary_stream(self, call: Any, details: grpc.aio.ClientCallDetails, request: Any) -> Any:
-        return await call(with_metadata(details, self.metadata), request)
-
-
-class Client(HybrieClient):
-    """The client with metadata on each call."""
-
-    def __init__(self, address: str, metadata: dict[str, str]) -> None:
-        super().__init__(address)
-        self.metadata = metadata
-
-    async def connect(self) -> None:
-        await super().connect()
-        assert self._channel is not None
-        await self._channel.close()
-        interceptors = [UnaryMetadata(self.metadata), StreamMetadata(self.metadata)]
-        self._channel = grpc.aio.insecure_channel(self.server_url, interceptors=interceptors)
-        self._stub = hybrie_sdk_pb2_grpc.HybrieSdkServiceStub(self._channel)
-        self._llm_stub = hybrie_llm_pb2_grpc.HybrieLLMServiceStub(self._channel)
 
 
 @pytest.fixture
@@ -79,13 +40,6 @@ async def connect(node: Node) -> AsyncIterator[Any]:
     yield connect
     for client in made:
         await client.close()
-
-
-async def said(client: Client, model: str = MODEL, **options: Any) -> str:
-    text = ""
-    async for response in client.complete("Tell me of Paris", model=model, max_tokens=12, temperature=0, **options):
-        text += response.chunk.text if response.chunk else ""
-    return text
 
 
 def last_event(node: Node) -> dict[str, Any]:
