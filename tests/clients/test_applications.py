@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import QUESTION
-from tests.serving import Tenant
+from tests.serving import MODEL, Tenant
+from workspace.home import PROJECT_ROOT
 
 HERE = Path(__file__).parent
+DOCUMENT = PROJECT_ROOT / "docs/clients.md"
 BESIDE = Path(sys.prefix) / "llamaindex"
 Ask = Callable[[str], dict[str, Any]]
 
@@ -68,3 +71,24 @@ def test_it_is_answered_whole_and_streamed_waits_when_told_to_and_is_refused_by_
     assert [event["adapter_id"] for event in tenant.events()] == ["refund-policy"] * 2
     tenant.workspace.api_keys.get().revoke()
     assert ask("refund-policy") == {"kind": "AuthenticationError", "code": "invalid_api_key"}
+
+
+@pytest.mark.parametrize(("application", "language"), [(node, "js"), (llamaindex, "python")])
+def test_what_the_documentation_shows_runs(
+    application: Callable[[], tuple[list[str], dict[str, str]]], language: str, tenant: Tenant, base_url: str
+) -> None:
+    command, environment = application()
+    (program,) = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    program = program.replace("http://localhost:8080", base_url).replace("smollm2-135m-instruct", MODEL)
+    done = subprocess.run(
+        [command[0], *(["--input-type=module"] if language == "js" else []), "-"],
+        env={"PATH": os.environ["PATH"], "KEY": tenant.key, **environment},
+        input=program,
+        cwd=HERE / "node",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert len(tenant.events()) == 1

@@ -13,13 +13,14 @@ import httpx
 import pytest
 
 from tests.docs.blocks import Block, blocks_of
-from tests.startup.conftest import Served, start_server
+from tests.startup.conftest import Served, free_port, start_server
 from workspace.home import PROJECT_ROOT
 
 DOCUMENTS = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").glob("*.md"))]
 BLOCKS = {document: list(blocks_of(document)) for document in DOCUMENTS}
 NOT_RUN_AT_MOST = 12
 STRICT = "set -euo pipefail\n"
+GRPC_PORT = str(free_port())
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(smollm_path: Path, checkout: Path) -> Iterator[Served]:
-    server = start_server(checkout / "var", smollm_path, folder=checkout)
+    server = start_server(checkout / "var", smollm_path, folder=checkout, LAB_GRPC_PORT=GRPC_PORT)
     yield server.wait_until_up()
     server.stop()
 
@@ -79,7 +80,7 @@ def shell(server: Served, checkout: Path, smollm_path: Path) -> dict[str, str]:
 def test_every_command_runs(document: Path, server: Served, shell: dict[str, str], checkout: Path) -> None:
     port = server.url.rpartition(":")[2]
     script = STRICT + "\n".join(block.script for block in BLOCKS[document] if block.why_not is None)
-    script = re.sub(r"localhost:8080", f"localhost:{port}", script)
+    script = script.replace("localhost:8080", f"localhost:{port}").replace("localhost:9090", f"localhost:{GRPC_PORT}")
     done = subprocess.run(
         ["bash", "-x", "-c", script], cwd=checkout, env=shell, capture_output=True, text=True, timeout=240
     )
