@@ -1,34 +1,31 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from billing import health as health  # its parts of the console's first page
 from billing.models import DailyUsage, HourlyUsage, LimitWarning, RateCard, UsageEvent, WorkspaceLimit
 from billing.models.sinks import OutboxEntry, Sink
 from billing.models.snapshots import Reconciliation, StoredSnapshot
-from workspace.audited_admin import AuditedAdmin
+from billing.outbox import replay
+from billing.periods import Period
+from billing.reconcile import reconcile
+from workspace.audit import audit_admin
+from workspace.audited_admin import AuditedAdmin, ReadOnlyAdmin
 from workspace.models import User
 
 
-class ReadOnlyAdmin(ModelAdmin):
-    """The ledger is looked at, never edited."""
+class LedgerAdmin(ReadOnlyAdmin):
+    """The ledger is looked at, never edited; and it is too long to be counted on every page."""
 
     show_full_result_count = False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
 
 @admin.register(UsageEvent)
-class UsageEventAdmin(ReadOnlyAdmin):
+class UsageEventAdmin(LedgerAdmin):
     list_display = (
         "ts",
         "workspace",
@@ -47,7 +44,7 @@ class UsageEventAdmin(ReadOnlyAdmin):
     ordering = ("-ts", "-id")
 
 
-class RollupAdmin(ReadOnlyAdmin):
+class RollupAdmin(LedgerAdmin):
     measures = ("requests", "input_tokens", "output_tokens", "cost_gbp", "unmetered")
     labels = ("workspace", "provider", "model", "mode", "adapter_id")
     list_filter = ("mode", ("workspace", admin.RelatedOnlyFieldListFilter))
@@ -105,7 +102,7 @@ class WorkspaceLimitAdmin(AuditedAdmin):
 
 
 @admin.register(LimitWarning)
-class LimitWarningAdmin(ReadOnlyAdmin):
+class LimitWarningAdmin(LedgerAdmin):
     list_display = (
         "created_at",
         "workspace",
@@ -120,15 +117,25 @@ class LimitWarningAdmin(ReadOnlyAdmin):
 
 
 @admin.register(StoredSnapshot)
-class StoredSnapshotAdmin(ReadOnlyAdmin):
+class StoredSnapshotAdmin(LedgerAdmin):
     list_display = ("month", "workspace", "revision", "events", "sha256", "created_at")
     list_filter = ("month",)
     list_select_related = ("workspace",)
     search_fields = ("workspace__name", "sha256")
 
 
+@admin.action(description="Reconcile again", permissions=["operate"])
+def reconcile_again(admin_view: ModelAdmin, request: HttpRequest, chosen: QuerySet[Reconciliation]) -> None:
+    """Compare the ledger with what is kept of it once more, for the months of the rows."""
+    for period in {Period(row.period_start, row.period_end) for row in chosen}:
+        outcome = reconcile(period)
+        audit_admin(request, "repeat", outcome)
+        admin_view.message_user(request, str(outcome), messages.ERROR if outcome.differences else messages.SUCCESS)
+
+
 @admin.register(Reconciliation)
-class ReconciliationAdmin(ReadOnlyAdmin):
+class ReconciliationAdmin(LedgerAdmin):
+    actions = (reconcile_again,)
     list_display = ("created_at", "period_start", "events", "difference_count")
 
     @admin.display(description="differences")
@@ -146,8 +153,20 @@ class SinkForm(forms.ModelForm):
         fields = ("name", "kind", "workspace", "url", "customer", "meters", "enabled")
 
 
+@admin.action(description="Replay the outbox", permissions=["change"])
+def replay_outbox(admin_view: ModelAdmin, request: HttpRequest, chosen: QuerySet[Sink]) -> None:
+    """Send again what was refused, and at once what waits for the next attempt."""
+    for sink in chosen:
+        again = replay(sink)
+        audit_admin(request, "replay", sink, refused_before=again)
+        admin_view.message_user(
+            request, f"{sink}: {sink.lag()['pending']} events go out, {again} of them once refused."
+        )
+
+
 @admin.register(Sink)
 class SinkAdmin(AuditedAdmin):
+    actions = (replay_outbox,)
     form = SinkForm
     list_display = ("name", "kind", "workspace", "enabled", "delivered", "pending", "failures", "last_error")
     list_select_related = ("workspace",)
@@ -163,7 +182,7 @@ class SinkAdmin(AuditedAdmin):
 
 
 @admin.register(OutboxEntry)
-class OutboxEntryAdmin(ReadOnlyAdmin):
+class OutboxEntryAdmin(LedgerAdmin):
     list_display = ("id", "sink", "event_id", "ts", "refused")
     list_filter = ("sink",)
     list_select_related = ("sink",)

@@ -41,6 +41,16 @@ def drain(sink: Sink, now: datetime) -> int:
     return taken
 
 
+def replay(sink: Sink) -> int:
+    """Have everything that the sink has refused sent again, and all that waits for it sent soon.
+
+    Returns how many refused entries wait again.
+    """
+    again = OutboxEntry.objects.filter(sink=sink).exclude(refused="").update(refused="")
+    Sink.objects.filter(pk=sink.pk).update(failures=0, next_attempt_at=None)
+    return again
+
+
 def send_batch(sink: Sink) -> int:
     """Send the oldest entries, and forget them with the same commit that counts them. 0: nothing waits.
 

@@ -16,6 +16,13 @@ GRACE = timedelta(hours=1)
 LEFT_OVER = timedelta(days=1)
 
 
+def end_now(adapter: Adapter) -> bool:
+    """Let its time be up. False: it was already."""
+    ended = Adapter.objects.filter(pk=adapter.pk).unexpired().update(expires_at=Now())
+    mark_documents()
+    return bool(ended)
+
+
 def unload_from_servers() -> None:
     """From all but this node's engine, which its server looks after."""
     on_servers = AdapterPlacement.objects.exclude(backend=adapters.LOCAL).filter(

@@ -9,18 +9,14 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from workspace.audit import audit_admin
-from workspace.audited_admin import AuditedAdmin
+from workspace.audited_admin import AuditedAdmin, ReadOnlyAdmin
 from workspace.models import (
-    Adapter,
-    AdapterPlacement,
     ApiKey,
     AuditEntry,
     CliToken,
     DeviceLogin,
-    Internalization,
     Membership,
     ProviderCredential,
-    TrainingJob,
     User,
     Workspace,
 )
@@ -67,7 +63,7 @@ class WorkspaceAdmin(AuditedAdmin):
         return workspace.members_total  # type: ignore[attr-defined]
 
 
-@admin.action(description="Revoke")
+@admin.action(description="Revoke", permissions=["change"])
 def revoke(admin_view: ModelAdmin, request: HttpRequest, secrets: QuerySet[ApiKey] | QuerySet[CliToken]) -> None:
     for secret in secrets:
         if not secret.revoked_at:
@@ -101,63 +97,6 @@ class CliTokenAdmin(SecretAdmin):
     list_filter = ("workspace", ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "prefix", "user__email")
     autocomplete_fields = ("user", "workspace")
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """For rows that only the platform writes."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
-        return False
-
-
-class PlacementInline(TabularInline):
-    model = AdapterPlacement
-    extra = 0
-    can_delete = False
-    fields = readonly_fields = ("backend", "state", "pinned", "loaded_at", "last_used_at", "error")
-
-    def has_add_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
-        return False
-
-
-@admin.register(Adapter)
-class AdapterAdmin(ReadOnlyAdmin):
-    list_display = ("adapter_id", "workspace", "rank", "size_bytes", "pinned", "expires_at", "created_at")
-    list_filter = ("workspace", "pinned", "placements__state", "base_model")
-    search_fields = ("adapter_id", "name", "session_key", "checksum_sha256", "workspace__name")
-    date_hierarchy = "created_at"
-    inlines = (PlacementInline,)
-
-
-@admin.register(AdapterPlacement)
-class AdapterPlacementAdmin(ReadOnlyAdmin):
-    list_display = ("adapter", "backend", "state", "pinned", "loaded_at", "last_used_at")
-    list_filter = ("backend", "state", "pinned")
-    search_fields = ("adapter__adapter_id",)
-
-
-@admin.register(Internalization)
-class InternalizationAdmin(ReadOnlyAdmin):
-    list_display = (
-        *("name", "workspace", "wanted_id", "status", "method", "document_tokens", "internalize_ms"),
-        *("adapter__expires_at", "created_at"),
-    )
-    list_filter = ("status", "method", "workspace")
-    search_fields = ("name", "wanted_id", "session_key", "document_sha256")
-    date_hierarchy = "created_at"
-
-
-@admin.register(TrainingJob)
-class TrainingJobAdmin(ReadOnlyAdmin):
-    list_display = ("id", "workspace", "base_model", "status", "step", "steps", "created_at", "finished_at")
-    list_filter = ("status", "workspace")
-    date_hierarchy = "created_at"
 
 
 @admin.register(ProviderCredential)

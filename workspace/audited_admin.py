@@ -1,4 +1,4 @@
-"""The base of every class of the admin console: what is changed there is in the audit log too."""
+"""The bases of the admin console's classes: what is changed there is in the audit log too."""
 
 from typing import Any
 
@@ -24,3 +24,20 @@ class AuditedAdmin(ModelAdmin):
         for obj in queryset:
             audit_admin(request, "delete", obj)
         return super().log_deletions(request, queryset)
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """For rows that only the platform writes. Actions of theirs take the permission `operate`."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
+        return False
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Whoever might change such rows, if they could be changed."""
+        return super().has_change_permission(request)

@@ -8,13 +8,16 @@ import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_init
+from celery.signals import beat_init, before_task_publish, setup_logging, worker_init
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
 app = Celery("lab-workspace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+PULSE = "lab-workspace:beat"  # the broker's key for the time at which beat last sent a task
+LONGEST_SILENCE_S = 60  # it sends several a minute
 
 
 @setup_logging.connect
@@ -37,3 +40,14 @@ def follow_the_server(**_: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="follow-the-server", daemon=True).start()
+
+
+@beat_init.connect
+def leave_a_pulse(**_: Any) -> None:
+    """Have beat, and no other process, note with the broker when it sends a task."""
+    before_task_publish.connect(note_pulse)
+
+
+def note_pulse(**_: Any) -> None:
+    with app.connection_for_write(os.environ.get("CELERY_BROKER_URL")) as link:
+        link.default_channel.client.set(PULSE, time.time(), ex=LONGEST_SILENCE_S)

@@ -227,7 +227,7 @@ UNFOLD = {
     "SITE_HEADER": "Lab Workspace",
     "SITE_SYMBOL": "neurology",
     "SITE_URL": "/",
-    "DASHBOARD_CALLBACK": "inference.admin_home.with_health",
+    "DASHBOARD_CALLBACK": "workspace.health.with_health",
     "SIDEBAR": {"show_search": True, "show_all_applications": True},
 }
 

@@ -1,6 +1,8 @@
-"""The admin console's first page: is everything that this server stands on alive?"""
+"""What this server stands on, and whether it is alive: the first page of the admin console."""
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +11,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest
 from kombu.exceptions import OperationalError
 
-from inference.runtime import runtime
-from workspace.celery import app
+from workspace.celery import LONGEST_SILENCE_S, PULSE, app
 
 WAIT_S = 1.0
 MIB = 1 << 20
@@ -25,24 +26,20 @@ class Health:
     facts: str
 
 
+Measure = Callable[[], Health]
+parts: list[Measure] = []
+
+
+def part(measure: Measure) -> Measure:
+    """Have this measured for the page too. The apps' `admin` modules see to it that their parts are known."""
+    parts.append(measure)
+    return measure
+
+
 def with_health(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """The context of the page, for `UNFOLD["DASHBOARD_CALLBACK"]`."""
     broker = valkey()
-    return {**context, "health": [engine(), postgres(), broker, worker(broker)]}
-
-
-def engine() -> Health:
-    running = runtime.engine
-    if running is None:
-        return Health("Engine", False, "no model is loaded in this process")
-    stats = running.stats()
-    return Health(
-        "Engine",
-        runtime.ready.is_set(),
-        f"{runtime.model_name}: {stats.running} running, {stats.queue_depth} waiting;"
-        f" {stats.slots_used} of {stats.max_active_loras} adapter slots;"
-        f" {stats.kv_used_tokens} of {stats.kv_capacity_tokens} tokens cached",
-    )
+    return {**context, "health": [postgres(), broker, worker(broker), beat(broker), *(measure() for measure in parts)]}
 
 
 def postgres() -> Health:
@@ -58,9 +55,14 @@ def postgres() -> Health:
     return Health("Postgres", True, f"version {version}, {size / MIB:.0f} MiB, {connections} connections")
 
 
+def broker_address() -> str | None:
+    """As the environment says now: the embedded one is started after the settings are read."""
+    return os.environ.get("CELERY_BROKER_URL") or None
+
+
 def valkey() -> Health:
-    address = os.environ.get("CELERY_BROKER_URL")
-    if not address:
+    address = broker_address()
+    if address is None:
         return Health("Valkey", False, "no broker is set in this process")
     try:
         with app.connection_for_read(address) as link:
@@ -77,6 +79,18 @@ def worker(broker: Health) -> Health:
     """Whether a Celery worker answers within a second; without a broker nothing can be asked."""
     if not broker.is_up:
         return Health("Worker", False, "cannot be asked without the broker")
-    answers = app.control.ping(timeout=WAIT_S)
+    with app.connection_for_write(broker_address()) as link:
+        answers = app.control.ping(timeout=WAIT_S, connection=link)
     names = [name for answer in answers for name in answer]
     return Health("Worker", bool(names), ", ".join(names) or f"no answer in {WAIT_S:.0f} s")
+
+
+def beat(broker: Health) -> Health:
+    """Whether Celery beat has sent a task lately: it leaves the time of each with the broker."""
+    if not broker.is_up:
+        return Health("Beat", False, "cannot be asked without the broker")
+    with app.connection_for_read(broker_address()) as link:
+        sent_at = link.default_channel.client.get(PULSE)
+    if sent_at is None:
+        return Health("Beat", False, f"has sent nothing for {LONGEST_SILENCE_S} s")
+    return Health("Beat", True, f"sent a task {max(0, time.time() - float(sent_at)):.0f} s ago")

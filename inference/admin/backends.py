@@ -3,10 +3,15 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
 
 from inference.backends import LOCAL_BACKEND
 from inference.models import ComputeBackend, EntryNode, ManagedProvider
+from inference.servers import check
+from workspace.audit import audit_admin
 from workspace.audited_admin import AuditedAdmin
 from workspace.outbound import AddressRefused, AddressUnknown, destination
 from workspace.providers import PROVIDERS
@@ -47,9 +52,19 @@ class ComputeBackendForm(forms.ModelForm):
         return super().save(commit)
 
 
+@admin.action(description="Probe now", permissions=["change"])
+def probe(admin_view: ModelAdmin, request: HttpRequest, chosen: QuerySet[ComputeBackend]) -> None:
+    for server in chosen:
+        check(server)
+        audit_admin(request, "probe", server, reachable=server.reachable)
+        level = messages.ERROR if server.last_error else messages.SUCCESS
+        admin_view.message_user(request, f"{server.name}: {server.last_error or server.health}", level)
+
+
 @admin.register(ComputeBackend)
 class ComputeBackendAdmin(AuditedAdmin):
     form = ComputeBackendForm
+    actions = (probe,)
     list_display = ("name", "kind", "workspace", "http_url", "reachable", "failures", "checked_at", "last_error")
     list_filter = ("kind", "reachable")
     search_fields = ("name", "http_url")
