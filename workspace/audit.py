@@ -1,5 +1,6 @@
 """The audit log: who did what, from where, on every change."""
 
+import re
 from typing import Any
 
 from django.db.models import Model
@@ -9,6 +10,7 @@ from rest_framework.request import Request
 from workspace.identity import Caller, Principal
 from workspace.models import AuditEntry, User, Workspace
 
+WORD_STARTS = re.compile(r"(?<!^)(?=[A-Z])")
 SOURCE_OF_CREDENTIAL = {
     "api_key": AuditEntry.Source.API,
     "open_loopback": AuditEntry.Source.API,
@@ -52,7 +54,8 @@ def workspace_of(principal: Principal | Caller, target: Model | None) -> Workspa
 
 
 def kind_of(target: Model) -> str:
-    return target._meta.model_name or ""
+    """The class's name in snake case, which is also the noun of its actions."""
+    return WORD_STARTS.sub("_", type(target).__name__).lower()
 
 
 def actor_of(principal: Principal | Caller) -> str:

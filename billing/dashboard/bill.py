@@ -26,6 +26,7 @@ from workspace.pages.door import page, show
 
 SHOWN = 50
 MOST_POUNDS = 10**10
+LIMITS = ["monthly_budget_pence", "webhook_url"]
 
 
 class LimitForm(forms.Form):
@@ -49,8 +50,8 @@ def bill(request: HttpRequest, principal: Principal) -> HttpResponseBase:
         limit, _ = WorkspaceLimit.objects.get_or_create(workspace=principal.workspace)
         limit.monthly_budget_pence = None if pounds is None else int(pounds * 100)
         limit.webhook_url = form.cleaned_data["webhook_url"]
-        limit.save(update_fields=["monthly_budget_pence", "webhook_url"])
-        audit(request, principal, "limits.change", limit, monthly_budget_pence=limit.monthly_budget_pence)
+        limit.save(update_fields=LIMITS)
+        audit(request, principal, "workspace_limit.update", limit, fields=LIMITS)
     messages.success(request, "The limits are set.")
     return redirect("bill")
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from django.db import transaction
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
@@ -20,6 +21,7 @@ from billing.periods import Period
 from billing.reconcile import reconcile
 from billing.renderers import ExactJSONRenderer
 from billing.views.access import require_operator
+from workspace.audit import audit
 from workspace.openapi.refusals import refusals
 from workspace.permissions import principal_of
 
@@ -64,11 +66,16 @@ def export(request: Request) -> StreamingHttpResponse:
 def corrections(request: Request, event_id: str) -> Response:
     """Make an event right by a new one that holds the difference; 204 where it is right already."""
     user = require_operator(request)
-    original = get_object_or_404(UsageEvent, id=event_id, workspace=principal_of(request).workspace)
+    principal = principal_of(request)
+    original = get_object_or_404(UsageEvent, id=event_id, workspace=principal.workspace)
     wanted = serializers.CorrectionSerializer.read(request.data)
     counts = {name: wanted[name] for name in COUNTS if name in wanted}
-    correction = correct(original, counts, wanted.get("cost_gbp"), wanted["reason"], user.email)
-    return Response(status=204) if correction is None else Response(correction.to_dict(), status=201)
+    with transaction.atomic():
+        correction = correct(original, counts, wanted.get("cost_gbp"), wanted["reason"], user.email)
+        if correction is None:
+            return Response(status=204)
+        audit(request, principal, "usage_event.correct", original, correction=str(correction.pk))
+    return Response(correction.to_dict(), status=201)
 
 
 @extend_schema(operation_id="snapshots", tags=["billing"], responses=serializers.StoredSnapshotsSerializer)
@@ -103,7 +110,9 @@ def reconciliations(request: Request) -> Response:
         last = Reconciliation.objects.all()[:RECONCILIATIONS_SHOWN]
         return Response({"reconciliations": [outcome.to_dict() for outcome in last]})
     moment = month(request.query_params, "month", datetime.now(UTC))
-    return Response(reconcile(Period.month_of(moment)).to_dict(), status=201)
+    outcome = reconcile(Period.month_of(moment))
+    audit(request, principal_of(request), "reconciliation.create", outcome, month=f"{moment:%Y-%m}")
+    return Response(outcome.to_dict(), status=201)
 
 
 @extend_schema(

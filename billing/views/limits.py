@@ -46,7 +46,7 @@ def limits(request: Request) -> Response:
             require_operator(request)
         with transaction.atomic():
             limit, _ = WorkspaceLimit.objects.update_or_create(workspace=principal.workspace, defaults=change)
-            audit(request, principal, "limits.change", limit, fields=sorted(change))
+            audit(request, principal, "workspace_limit.update", limit, fields=sorted(change))
     return Response(limits_of(principal.workspace, show_secret=principal.role.covers(Role.OWNER)))
 
 

@@ -6,7 +6,7 @@ from django.test import Client
 from billing.models import RateCard, UsageEvent
 from tests.billing.conftest import Record, client_of, utc
 from tests.billing.test_rate_cards import client_for
-from workspace.models import Workspace
+from workspace.models import AuditEntry, Workspace
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def test_saying_the_same_again_changes_nothing(operator: Client, record: Record)
     event = record(output_tokens=50)
     assert correct(operator, event, output_tokens=20).status_code == 201
     assert correct(operator, event, output_tokens=20).status_code == 204
+    assert AuditEntry.objects.get().action == "usage_event.correct"
     assert correct(operator, event, output_tokens=30).json()["output_tokens"] == 10
     assert operator.get("/api/v1/usage/summary").json()["totals"]["output_tokens"] == 30
 

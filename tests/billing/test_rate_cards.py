@@ -174,8 +174,8 @@ def test_what_the_operator_changes_is_in_the_audit_log(operator: Client) -> None
     operator.delete(f"{URL}/{made}")
     operator.patch("/api/v1/billing/limits", {"requests_per_minute": 60}, content_type="application/json")
     actions = [entry.action for entry in AuditEntry.objects.order_by("at", "id")]
-    assert actions == ["rate_card.create", "rate_card.end", "rate_card.delete", "limits.change"]
-    assert AuditEntry.objects.get(action="limits.change").details == {"fields": ["requests_per_minute"]}
+    assert actions == ["rate_card.create", "rate_card.end", "rate_card.delete", "workspace_limit.update"]
+    assert AuditEntry.objects.get(action="workspace_limit.update").details == {"fields": ["requests_per_minute"]}
 
 
 def test_a_card_deleted_in_the_admin_console_is_in_the_audit_log(workspace: Workspace) -> None:
@@ -185,4 +185,4 @@ def test_a_card_deleted_in_the_admin_console_is_in_the_audit_log(workspace: Work
     future = card(effective_from=utc(2999, 1, 1))
     browser.post(f"/admin/billing/ratecard/{future.pk}/delete/", {"post": "yes"})
     entry = AuditEntry.objects.get()
-    assert (entry.action, entry.object_id, entry.source) == ("ratecard.delete", str(future.pk), "admin")
+    assert (entry.action, entry.object_id, entry.source) == ("rate_card.delete", str(future.pk), "admin")

@@ -12,7 +12,7 @@ from billing.reconcile import reconcile
 from billing.snapshots import store_snapshot
 from tests.billing.conftest import Record, client_of, utc
 from tests.billing.test_rate_cards import client_for
-from workspace.models import Workspace
+from workspace.models import AuditEntry, Workspace
 
 FEBRUARY = Period.month_of(utc(2028, 2, 1))
 
@@ -103,6 +103,7 @@ def test_an_event_that_was_tampered_with_is_found_by_the_hash(recorded: None, wo
 def test_the_operator_reconciles_by_api(recorded: None, workspace: Workspace) -> None:
     operator = client_for(workspace, is_staff=True)
     answer = operator.post("/api/v1/billing/reconciliations?month=2028-02")
+    assert AuditEntry.objects.get().details == {"month": "2028-02"}
     assert answer.status_code == 201
     assert (answer.json()["status"], answer.json()["events"]) == ("reconciled", 3)
     assert operator.get("/api/v1/billing/reconciliations").json()["reconciliations"] == [answer.json()]

@@ -41,7 +41,7 @@ def test_revoking_keys_is_recorded_and_takes_effect(staff: Client, acme: Workspa
     secret = key.issue()
     staff.post("/admin/workspace/apikey/", {"action": "revoke", "_selected_action": [str(key.pk)]})
     assert bearing(secret).get("/api/v1/workspace/api-keys").status_code == 401
-    assert recorded() == [("apikey.revoke", str(key.pk), "root@example.com")]
+    assert recorded() == [("api_key.revoke", str(key.pk), "root@example.com")]
 
 
 def test_each_deletion_is_recorded(staff: Client, acme: Workspace) -> None:
@@ -52,7 +52,7 @@ def test_each_deletion_is_recorded(staff: Client, acme: Workspace) -> None:
     staff.post("/admin/workspace/apikey/", {"action": "delete_selected", "_selected_action": chosen, "post": "yes"})
     assert not ApiKey.objects.exists()
     assert {object_id for _, object_id, _ in recorded()} == set(chosen)
-    assert {action for action, _, _ in recorded()} == {"apikey.delete"}
+    assert {action for action, _, _ in recorded()} == {"api_key.delete"}
 
 
 def test_the_audit_log_is_looked_at_only(staff: Client, key: ApiKey) -> None:

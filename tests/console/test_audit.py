@@ -20,7 +20,7 @@ def test_it_says_who_did_what_from_where(admin: Client) -> None:
     made = admin.post(KEYS, {"name": "app"}, headers={"x-request-id": "trace-1"}, REMOTE_ADDR="192.0.2.7", **JSON)
     (entry,) = entries(admin)
     assert (entry["actor"], entry["action"], entry["source"]) == ("admin@example.com", "api_key.create", "cli")
-    assert (entry["object_type"], entry["object_id"]) == ("apikey", made.json()["id"])
+    assert (entry["object_type"], entry["object_id"]) == ("api_key", made.json()["id"])
     assert (entry["ip"], entry["request_id"]) == ("192.0.2.7", "trace-1")
     assert entry["details"] == {"name": "app", "env": "prod"}
 

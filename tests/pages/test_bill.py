@@ -16,7 +16,7 @@ def test_the_owner_sets_the_budget_in_pounds(owner: Client, acme: Workspace) -> 
     assert answer.status_code == 302
     limit = WorkspaceLimit.objects.get(workspace=acme)
     assert (limit.monthly_budget_pence, limit.webhook_url) == (1250, "https://hooks.example.com/lab")
-    assert AuditEntry.objects.get().action == "limits.change"
+    assert AuditEntry.objects.get().action == "workspace_limit.update"
     assert 'value="12.50"' in owner.get("/billing").content.decode()
     assert "£12.50" in owner.get("/").content.decode()
     owner.post("/billing", {"monthly_budget": "", "webhook_url": ""})
