@@ -72,6 +72,7 @@ class ChatDelta:
 
     Attributes:
         tokens: the piece's, where the backend runs the model here.
+        more: the next piece is there already, so that the two may leave together.
     """
 
     index: int
@@ -79,6 +80,7 @@ class ChatDelta:
     logprobs: Sequence[TokenLogprob] = ()
     finish_reason: str | None = None
     tokens: Sequence[int] = ()
+    more: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from inference.backends.transport import CONNECT_TIMEOUT_S, CheckedAddresses
 from workspace.providers import bearer
 
 MAX_CONNECTIONS = 1024
-BUFFER_BYTES = 1 << 18  # of one answer; a line may have twice as much
+BUFFER_BYTES = 1 << 18  # of one answer
 ERROR_BYTES = 1 << 16
 MAX_SERVERS = 1024
 

@@ -5,8 +5,9 @@ No piece of it is taken on trust: each has its deadline and its checks, and an a
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -19,9 +20,13 @@ from inference.backends.chunks import Chunk, Garbage, UpstreamSaidError, read_ch
 from inference.backends.counting import count_text
 from inference.backends.refusals import SAID_LENGTH, Refused, Upstream
 from inference.backends.streams import Server, connections
+from workspace.errors import ApiError
 
 DATA = b"data:"
 DONE = b"[DONE]"
+LINE_END = b"\n"
+LONGEST_LINE = 1 << 19
+END_S = 0.05
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 T = TypeVar("T")
 
@@ -46,8 +51,9 @@ async def stream_chat(
         opening = stack.enter_async_context(connections.post(server, {**body, **STREAMED}, headers))
         response = await answer.within(settings.LAB_FIRST_TOKEN_TIMEOUT_S, opening)
         answer.begin()
-        async for delta in answer.pieces(aiter(response.content)):
+        async for delta in answer.pieces(response.content):
             yield delta
+        await rest_of(response.content)
 
 
 class Answer:
@@ -60,7 +66,8 @@ class Answer:
         self.texts = [""] * prepared.request.n
         self.pieces_seen = 0
         self.finished: set[int] = set()
-        self.reported = False
+        self.reported: tuple[int, int, int] | None = None
+        self.is_done = False
 
     async def within(self, seconds: float, awaitable: Awaitable[T]) -> T:
         """
@@ -73,31 +80,51 @@ class Answer:
         except (Refused, aiohttp.ClientError, httpx.ConnectError, OSError) as error:  # a timeout is an OSError
             raise self.upstream.refusal(error, self.usage.admitted) from error
         except (ValueError, HttpProcessingError) as error:
-            raise self.upstream.broken("sent what is no answer in HTTP, or a line without end") from error
+            raise self.upstream.broken("sent what is no answer in HTTP") from error
 
     def begin(self) -> None:
         """The server has taken the request: from here on it is accounted for."""
         self.usage.update(self.prepared.input_tokens, 0, 0)
 
-    async def pieces(self, lines: AsyncIterator[bytes]) -> AsyncGenerator[ChatDelta]:
+    async def pieces(self, content: aiohttp.StreamReader) -> AsyncGenerator[ChatDelta]:
+        """What comes together is read, counted and handed on together."""
         now = asyncio.get_running_loop().time
         deadline = now() + settings.LAB_FIRST_TOKEN_TIMEOUT_S
-        while (line := await self.within(deadline - now(), anext(lines, None))) is not None:
-            if not line.startswith(DATA):
-                continue  # comments keep a connection open; they are not progress
-            data = line[len(DATA) :].strip()
-            if data == DONE:
+        rest = b""
+        while not self.is_done:
+            block = await self.within(deadline - now(), content.readany())
+            *lines, rest = (rest + (block or LINE_END)).split(LINE_END)  # at its end, what is left is a line
+            if len(rest) > LONGEST_LINE:
+                raise self.upstream.broken("sent a line without end")
+            deltas: list[ChatDelta] = []
+            failure: ApiError | None = None
+            try:
+                for chunk in self.chunks(lines):
+                    deadline = now() + settings.LAB_TOKEN_TIMEOUT_S
+                    deltas += chunk.deltas
+                    self.reported = chunk.usage or self.reported
+            except ApiError as error:
+                failure = error
+            self.note(deltas)
+            for index, delta in enumerate(deltas, 1):
+                yield replace(delta, more=True) if index < len(deltas) else delta
+            if failure:
+                raise failure
+            if not block:
                 break
-            chunk = self.read(data)
-            deadline = now() + settings.LAB_TOKEN_TIMEOUT_S
-            for delta in chunk.deltas:
-                self.note(delta)
-                yield delta
-            if chunk.usage is not None:
-                self.reported = True
-                self.usage.update(*chunk.usage)
         if len(self.finished) < self.prepared.request.n:
             raise self.upstream.broken("ended its answer early")
+
+    def chunks(self, lines: Iterable[bytes]) -> Iterator[Chunk]:
+        """Those of whole lines, up to the one that says that it is done. Comments are no progress."""
+        for line in lines:
+            if not line.startswith(DATA):
+                continue
+            data = line[len(DATA) :].strip()
+            if data == DONE:
+                self.is_done = True
+                return
+            yield self.read(data)
 
     def read(self, data: bytes) -> Chunk:
         try:
@@ -107,15 +134,23 @@ class Answer:
         except (ValueError, RecursionError, Garbage) as error:
             raise self.upstream.broken("sent what is not a chat answer") from error
 
-    def note(self, delta: ChatDelta) -> None:
-        self.texts[delta.index] += delta.text
-        if delta.finish_reason:
-            self.finished.add(delta.index)
-        if delta.text and not self.reported:
-            self.pieces_seen += 1  # a piece is about a token; `count` is exact
-            self.usage.update(self.prepared.input_tokens, self.pieces_seen, 0)
+    def note(self, deltas: Iterable[ChatDelta]) -> None:
+        for delta in deltas:
+            self.texts[delta.index] += delta.text
+            self.pieces_seen += bool(delta.text)  # a piece is about a token; `count` is exact
+            if delta.finish_reason:
+                self.finished.add(delta.index)
+        self.usage.update(*(self.reported or (self.prepared.input_tokens, self.pieces_seen, 0)))
 
     def count(self) -> None:
         """Without the server's own report, count what came."""
-        if self.usage.admitted and not self.reported:
+        if self.usage.admitted and self.reported is None:
             self.usage.update(self.prepared.input_tokens, sum(count_text(text) for text in self.texts), 0)
+
+
+async def rest_of(content: aiohttp.StreamReader) -> None:
+    """Read to the end of the body if it is near, so that the connection can be used again."""
+    with suppress(aiohttp.ClientError, OSError, ValueError, HttpProcessingError):
+        async with asyncio.timeout(END_S):
+            while not content.at_eof():
+                await content.readany()

@@ -86,14 +86,20 @@ async def events(
     body = completion.body
     stream = ChatStream(new_id(), body.model, body.params.logprobs, body.include_usage)
     async with aclosing(pieces):  # type: ignore[type-var]
-        yield stream.opening(body.n) + stream.delta(first)
+        held = stream.opening(body.n) + stream.delta(first)
+        if not first.more:
+            yield held
+            held = b""
         try:
             async for delta in pieces:
-                yield stream.delta(delta)
+                held += stream.delta(delta)
+                if not delta.more:
+                    yield held
+                    held = b""
         except Exception as error:
-            yield event((as_api_error(error) or server_fault(request, error)).to_dict())
+            yield held + event((as_api_error(error) or server_fault(request, error)).to_dict())
             return
-    yield stream.closing(completion.usage)
+    yield held + stream.closing(completion.usage)
 
 
 def new_id() -> str:

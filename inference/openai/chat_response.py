@@ -9,6 +9,7 @@ from typing import Any
 from inference.backends.base import ChatDelta, ChatUsage, TokenLogprob
 
 DONE = b"data: [DONE]\n\n"
+compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `json.dumps` makes one for each call
 
 
 def usage_dict(usage: ChatUsage) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def token_dict(token: TokenLogprob) -> dict[str, Any]:
 
 def event(data: dict[str, Any]) -> bytes:
     """One server-sent event (html.spec.whatwg.org/multipage/server-sent-events.html)."""
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + compact(data).encode() + b"\n\n"
 
 
 @dataclass
