@@ -105,6 +105,8 @@ NAMES = tuple(entry.name for entry in fields(Usage))
 def storable(value: Any) -> Any:
     """The same JSON without what Postgres' jsonb refuses in a string: null characters and lone surrogates."""
     if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, Mapping):
         return {storable(key): storable(item) for key, item in value.items()}

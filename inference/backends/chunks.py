@@ -43,6 +43,7 @@ def read_chunk(value: Any, n: int) -> Chunk:
 
 
 def read_deltas(choices: list[Any], n: int) -> Iterator[ChatDelta]:
+    """Each says that there is more: which is the last to have come, only the reader of the chunks can tell."""
     for choice in choices:
         if not isinstance(choice, Mapping):
             raise Garbage("a choice is not an object")
@@ -54,7 +55,8 @@ def read_deltas(choices: list[Any], n: int) -> Iterator[ChatDelta]:
         if not isinstance(content, str | None) or not isinstance(reason, str | None):
             raise Garbage("content that is not text")
         if content or reason:
-            yield ChatDelta(index, content or "", tuple(read_logprobs(choice.get("logprobs"))), reason or None)
+            logprobs = tuple(read_logprobs(choice.get("logprobs")))
+            yield ChatDelta(index, content or "", logprobs, reason or None, more=True)
 
 
 def read_logprobs(value: Any) -> Iterator[TokenLogprob]:

@@ -106,8 +106,10 @@ class Answer:
             except ApiError as error:
                 failure = error
             self.note(deltas)
-            for index, delta in enumerate(deltas, 1):
-                yield replace(delta, more=True) if index < len(deltas) else delta
+            if deltas:
+                deltas[-1] = replace(deltas[-1], more=False)
+            for delta in deltas:
+                yield delta
             if failure:
                 raise failure
             if not block:
