@@ -1,10 +1,10 @@
-"""Writing to the ledger: events in, one transaction, each id once."""
+"""Writing to the ledger: events in, one statement, each id once."""
 
 import json
 import uuid
 from collections.abc import Sequence
 
-from django.db import connection, transaction
+from django.db import connection
 
 from billing.partitions import ensure_month, month_start
 from billing.tariff import Tariff
@@ -35,18 +35,17 @@ def record_event(usage: Usage) -> uuid.UUID:
 
 
 def record_events(usages: Sequence[Usage], rows: Sequence[Row] | None = None) -> None:
-    """Write a batch of events in one transaction; those that are in the ledger already change nothing.
+    """Write a batch of events in one statement; those that are in the ledger already change nothing.
 
     `rows` are the usages' `to_row`, for who has them already.
     """
     rows = rows or [usage.to_row() for usage in usages]
     for month in {month_start(usage.ts) for usage in usages}:
         ensure_month(month)
-    with transaction.atomic():
-        tariff = Tariff.load()
-        priced = [{**row, **rated(usage, tariff)} for usage, row in zip(usages, rows, strict=True)]
-        with connection.cursor() as cursor:
-            cursor.execute(INSERT, [json.dumps(priced)])
+    tariff = Tariff.load()
+    priced = [{**row, **rated(usage, tariff)} for usage, row in zip(usages, rows, strict=True)]
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT, [json.dumps(priced)])  # with its triggers a transaction of its own
 
 
 def rated(usage: Usage, tariff: Tariff) -> Row:

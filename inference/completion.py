@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from functools import partial
 
 from billing.meter import Metered, meter
 from billing.models import Status
 from billing.usage import Usage
-from inference.backends.base import ChatDelta, ChatRequest, ChatUsage, Prepared
+from inference.backends.base import Backend, ChatDelta, ChatRequest, ChatUsage, Prepared
 from inference.metrics import TokenClock
 from inference.openai.chat_request import ChatBody
 from inference.routing import Route
@@ -62,7 +63,7 @@ class Completion:
         request = self.request(route)
         try:
             if request.size > LONG_PROMPT:
-                return route, await in_thread(lambda: route.backend.prepare(request))
+                return route, await in_thread(partial(counted, route.backend, request))
             return route, route.backend.prepare(request)
         except ApiError as error:
             following = following_of(route, error)
@@ -177,6 +178,13 @@ class Completion:
             output_tokens=usage.completion_tokens,
             cached_tokens=usage.cached_tokens,
         )
+
+
+def counted(backend: Backend, request: ChatRequest) -> Prepared:
+    """The request with its tokens counted here, in a thread."""
+    prepared = backend.prepare(request)
+    _ = prepared.input_tokens
+    return prepared
 
 
 def following_of(route: Route, error: ApiError) -> Route | None:

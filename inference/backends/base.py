@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,18 @@ class Prepared:
     """A request that the backend has measured: at most so many tokens will come of it.
 
     Attributes:
+        count_input: counts the prompt's tokens; called only once somebody needs to know.
         prompt: the prompt as the backend will feed it, if it tokenizes here.
     """
 
     request: ChatRequest
-    input_tokens: int
+    count_input: Callable[[], int]
     output_tokens: int
     prompt: Sequence[int] = ()
+
+    @cached_property
+    def input_tokens(self) -> int:
+        return self.count_input()
 
 
 @dataclass

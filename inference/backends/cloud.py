@@ -1,6 +1,7 @@
 """A cloud provider as a backend, under the workspace's own key or the operator's."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class CloudBackend(Backend):
     def prepare(self, request: ChatRequest) -> Prepared:
         chat_body(request, STANDARD)  # refuses what the provider would not take
         most = (request.params.max_tokens or MAX_ANSWER_TOKENS) * request.n
-        return Prepared(request, count_chat(request.messages), most)
+        return Prepared(request, partial(count_chat, request.messages), most)
 
     async def chat(self, prepared: Prepared, usage: ChatUsage) -> AsyncGenerator[ChatDelta]:
         body = chat_body(prepared.request, STANDARD)

@@ -57,7 +57,7 @@ class ComputeServer(Backend):
 
     def prepare(self, request: ChatRequest) -> Prepared:
         most = (request.params.max_tokens or MAX_ANSWER_TOKENS) * request.n
-        return Prepared(request, count_chat(request.messages), most)
+        return Prepared(request, partial(count_chat, request.messages), most)
 
     async def chat(self, prepared: Prepared, usage: ChatUsage) -> AsyncGenerator[ChatDelta]:
         body = chat_body(prepared.request, OWN_SERVER) | self.adapter_names(prepared.request.adapter_key)

@@ -22,6 +22,11 @@ def count_chat(messages: Sequence[Mapping[str, str]]) -> int:
             return len(runtime.engine.tokenizer.encode_chat(messages))
         except EngineError:  # the other model's template may well take what this one refuses
             pass
+    return by_length_of(messages)
+
+
+def by_length_of(messages: Sequence[Mapping[str, str]]) -> int:
+    """About as many, in no time."""
     return sum(by_length(message["content"]) for message in messages)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ class LocalBackend(Backend):
             prompt = engine.tokenizer.encode_chat(request.messages) if request.prompt is None else request.prompt
             engine.check_prompt(prompt)
             room = engine.room(len(prompt), request.params.max_tokens)
-        return Prepared(request, len(prompt), room * request.n, prompt)
+        return Prepared(request, partial(len, prompt), room * request.n, prompt)
 
     async def chat(self, prepared: Prepared, usage: ChatUsage) -> AsyncGenerator[ChatDelta]:
         engine = runtime.require_open()

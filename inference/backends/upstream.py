@@ -17,7 +17,7 @@ from django.conf import settings
 
 from inference.backends.base import ChatDelta, ChatUsage, Prepared
 from inference.backends.chunks import Chunk, Garbage, UpstreamSaidError, read_chunk
-from inference.backends.counting import count_text
+from inference.backends.counting import by_length_of, count_text
 from inference.backends.refusals import SAID_LENGTH, Refused, Upstream
 from inference.backends.streams import Server, connections
 from workspace.errors import ApiError
@@ -68,6 +68,7 @@ class Answer:
         self.finished: set[int] = set()
         self.reported: tuple[int, int, int] | None = None
         self.is_done = False
+        self.has_sent = False
 
     async def within(self, seconds: float, awaitable: Awaitable[T]) -> T:
         """
@@ -84,7 +85,12 @@ class Answer:
 
     def begin(self) -> None:
         """The server has taken the request: from here on it is accounted for."""
-        self.usage.update(self.prepared.input_tokens, 0, 0)
+        self.usage.update(self.input_tokens, 0, 0)
+
+    @property
+    def input_tokens(self) -> int:
+        """By length until the first pieces are on their way, and then by the tokenizer, which must not delay them."""
+        return self.prepared.input_tokens if self.has_sent else by_length_of(self.prepared.request.messages)
 
     async def pieces(self, content: aiohttp.StreamReader) -> AsyncGenerator[ChatDelta]:
         """What comes together is read, counted and handed on together."""
@@ -110,6 +116,7 @@ class Answer:
                 deltas[-1] = replace(deltas[-1], more=False)
             for delta in deltas:
                 yield delta
+            self.has_sent = bool(deltas) or self.has_sent
             if failure:
                 raise failure
             if not block:
@@ -142,7 +149,7 @@ class Answer:
             self.pieces_seen += bool(delta.text)  # a piece is about a token; `count` is exact
             if delta.finish_reason:
                 self.finished.add(delta.index)
-        self.usage.update(*(self.reported or (self.prepared.input_tokens, self.pieces_seen, 0)))
+        self.usage.update(*(self.reported or (self.input_tokens, self.pieces_seen, 0)))
 
     def count(self) -> None:
         """Without the server's own report, count what came."""
@@ -152,6 +159,8 @@ class Answer:
 
 async def rest_of(content: aiohttp.StreamReader) -> None:
     """Read to the end of the body if it is near, so that the connection can be used again."""
+    if content.at_eof():
+        return
     with suppress(aiohttp.ClientError, OSError, ValueError, HttpProcessingError):
         async with asyncio.timeout(END_S):
             while not content.at_eof():
