@@ -49,6 +49,13 @@ class CommandLine:
         assert "Traceback" not in output
         return output
 
+    def fail_all(self, *commands: str) -> list[str]:
+        """The outputs of commands that fail, run at once."""
+        running = [self.start(*command.split()) for command in commands]
+        outputs = [finish(each, 1) for each in running]
+        assert not [output for output in outputs if "Traceback" in output]
+        return outputs
+
     @property
     def credentials(self) -> dict[str, Any]:
         path = self.home / ".stimulir" / "credentials.json"
@@ -127,6 +134,21 @@ def keyed(command_line: Callable[..., CommandLine], acme: Workspace, owner: User
     """Holding an API key and no login, as an agent does."""
     secret = ApiKey(workspace=acme, name="agent", created_by=owner).issue()
     return command_line("agent", STIMULIR_API_KEY=secret)
+
+
+@pytest.fixture
+def revoked(keyed: CommandLine) -> CommandLine:
+    """Holding a key that no longer counts."""
+    ApiKey.objects.get(name="agent").revoke()
+    return keyed
+
+
+@pytest.fixture
+def elsewhere(command_line: Callable[..., CommandLine], acme: Workspace, owner: User) -> CommandLine:
+    """The owner's, pointed at a workspace of others."""
+    theirs = Workspace.objects.create(name="Theirs")
+    token = CliToken(user=owner, workspace=acme, name="laptop").issue()
+    return command_line("elsewhere", STIMULIR_ACCESS_TOKEN=token, STIMULIR_WORKSPACE_ID=str(theirs.pk))
 
 
 @dataclass

@@ -12,10 +12,28 @@ from billing.ledger import record_event
 from billing.usage import Usage
 from tests.clients.conftest import Browser, CommandLine, finish
 from tests.console.conftest import Provider, provider
-from workspace.models import ApiKey, CliToken, DeviceLogin, Membership, Role, User, Workspace
+from workspace.models import CliToken, DeviceLogin, Membership, Role, User, Workspace
 from workspace.providers import PROVIDERS
 
 __all__ = ["provider"]
+
+NO_ID = "00000000-0000-0000-0000-000000000000"
+COMMANDS = (
+    "keys list",
+    "keys create --name app",
+    f"keys revoke {NO_ID} --yes",
+    "byok list",
+    "byok add --provider openai --label team --secret sk-some-key",
+    f"byok verify {NO_ID}",
+    f"byok remove {NO_ID} --yes",
+    "usage",
+    "billing snapshot",
+    "billing reconcile",
+    "billing export-events --output events.json",
+    "compute peers list",
+    "compute peers add --name gpu-2 --grpc http://127.0.0.1:9 --no-probe",
+    f"compute peers remove {NO_ID} --yes",
+)
 
 
 @pytest.fixture
@@ -116,7 +134,7 @@ def test_keys_are_created_listed_and_revoked(cli: CommandLine) -> None:
     assert "revoked" in cli.run("keys", "revoke", made["id"], "--yes")
     assert "revoked" in cli.run("keys", "list", "--include-revoked")
     assert [row["name"] for row in cli.json("keys", "list")["api_keys"]] == ["second", "tests"]
-    assert "404" in cli.fail("keys", "revoke", "00000000-0000-0000-0000-000000000000", "--yes")
+    assert "404" in cli.fail("keys", "revoke", NO_ID, "--yes")
 
 
 def test_a_key_reads_and_makes_none(keyed: CommandLine, acme: Workspace) -> None:
@@ -127,9 +145,20 @@ def test_a_key_reads_and_makes_none(keyed: CommandLine, acme: Workspace) -> None
     assert "needs the role admin" in keyed.fail("keys", "create", "--name", "child")
 
 
-def test_a_revoked_key_is_one_clear_line(keyed: CommandLine) -> None:
-    ApiKey.objects.get(name="agent").revoke()
-    assert "unknown or revoked" in keyed.fail("keys", "list")
+def test_every_command_says_in_a_line_what_a_credential_may_not(
+    revoked: CommandLine, elsewhere: CommandLine, command_line: Callable[..., CommandLine]
+) -> None:
+    assert all("unknown or revoked" in said for said in revoked.fail_all(*COMMANDS, "workspace list"))
+    assert all("not a member" in said for said in elsewhere.fail_all(*COMMANDS))
+    assert all("Not logged in" in said for said in command_line("nobody").fail_all("usage", "whoami", "workspace list"))
+
+
+@pytest.mark.usefixtures("two_events")
+def test_a_key_reads_what_a_login_reads(cli: CommandLine, keyed: CommandLine, base_url: str) -> None:
+    for command in ("byok list", "usage --group-by model", "billing reconcile", "compute peers list"):
+        assert keyed.json(*command.split()) == cli.json(*command.split())
+    assert keyed.json("compute", "peers", "list", "--endpoint", base_url) == {"peers": []}
+    assert "1,205" in keyed.run("usage", "--group-by", "model")
 
 
 def test_provider_credentials_are_added_listed_verified_and_removed(cli: CommandLine, openai: Provider) -> None:
@@ -147,6 +176,7 @@ def test_provider_credentials_are_added_listed_verified_and_removed(cli: Command
     assert cli.json("byok", "remove", made["id"], "--yes") == {"id": made["id"], "deleted": True}
     assert [row["label"] for row in cli.json("byok", "list")["credentials"]] == ["wrong"]
     assert "404" in cli.fail("byok", "verify", made["id"])
+    assert "404" in cli.fail("byok", "remove", made["id"], "--yes")
     assert "already" in cli.fail(*add, "wrong", "--secret", "sk-wrong-key")
 
 

@@ -11,25 +11,10 @@ import pytest
 
 from tests.clients.conftest import QUESTION, CommandLine
 from tests.serving import ALIAS, MODEL, Tenant
-from workspace.models import ApiKey, Workspace
+from workspace.models import ApiKey
 
 NO_JOB = "00000000-0000-0000-0000-000000000000"
 MANAGED = ("--compute-offer", "gpu_1x_a10", "--region", "uk-1")
-
-
-@pytest.fixture
-def revoked(keyed: CommandLine) -> CommandLine:
-    """Holding a key that no longer counts."""
-    ApiKey.objects.get(name="agent").revoke()
-    return keyed
-
-
-@pytest.fixture
-def elsewhere(cli: CommandLine) -> CommandLine:
-    """Logged in, and pointed at a workspace of others."""
-    theirs = Workspace.objects.create(name="Theirs")
-    cli.environment["STIMULIR_WORKSPACE_ID"] = str(theirs.pk)
-    return cli
 
 
 def test_models_are_listed(cli: CommandLine, keyed: CommandLine, base_url: str) -> None:
@@ -134,15 +119,14 @@ def test_a_document_is_internalized_and_answered_through(
 
 
 def test_a_document_that_is_refused_says_why_in_a_line(
-    cli: CommandLine, revoked: CommandLine, base_url: str, tmp_path: Path
+    cli: CommandLine, revoked: CommandLine, elsewhere: CommandLine, base_url: str, tmp_path: Path
 ) -> None:
     document = tmp_path / "blank.txt"
     document.write_text(" ")
     internalize = ("lab", "d2l", "internalize", str(document), *MANAGED)
     assert "holds no text" in cli.fail(*internalize)
     assert "unknown or revoked" in revoked.fail(*internalize, "--endpoint", base_url)
-    cli.environment["STIMULIR_WORKSPACE_ID"] = str(Workspace.objects.create(name="Theirs").pk)
-    assert "not a member" in cli.fail(*internalize)
+    assert "not a member" in elsewhere.fail(*internalize)
 
 
 def test_trainings_are_begun_listed_shown_and_cancelled(cli: CommandLine, keyed: CommandLine, base_url: str) -> None:
@@ -167,7 +151,9 @@ def test_trainings_are_begun_listed_shown_and_cancelled(cli: CommandLine, keyed:
     assert "has ended already" in cli.fail(*jobs, "cancel", first["job_id"], "--yes")
 
 
-def test_a_training_that_is_refused_says_why_in_a_line(cli: CommandLine, revoked: CommandLine, base_url: str) -> None:
+def test_a_training_that_is_refused_says_why_in_a_line(
+    cli: CommandLine, revoked: CommandLine, elsewhere: CommandLine, base_url: str
+) -> None:
     train = ("lab", "train", "d2l", "--family")
     assert MODEL in cli.fail(*train, "no-such-model")
     assert "unknown or revoked" in revoked.fail(*train, MODEL, "--endpoint", base_url)
@@ -175,6 +161,5 @@ def test_a_training_that_is_refused_says_why_in_a_line(cli: CommandLine, revoked
         assert "There is no training job" in cli.fail("lab", "jobs", *verb)
         assert "unknown or revoked" in revoked.fail("lab", "jobs", *verb, "--endpoint", base_url)
     assert "404" in cli.fail("lab", "jobs", "get", "job-17")
-    cli.environment["STIMULIR_WORKSPACE_ID"] = str(Workspace.objects.create(name="Theirs").pk)
     for command in (("jobs", "list"), ("train", "d2l", "--family", MODEL)):
-        assert "not a member" in cli.fail("lab", *command)
+        assert "not a member" in elsewhere.fail("lab", *command)
