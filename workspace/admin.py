@@ -15,6 +15,7 @@ from workspace.models import (
     AuditEntry,
     CliToken,
     DeviceLogin,
+    Invitation,
     Membership,
     ProviderCredential,
     User,
@@ -113,6 +114,13 @@ class ProviderCredentialAdmin(AuditedAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin):
+    list_display = ("email", "workspace", "role", "created_by", "created_at", "expires_at", "accepted_at", "revoked_at")
+    list_filter = ("role", "workspace")
+    search_fields = ("email", "workspace__name")
 
 
 @admin.register(DeviceLogin)

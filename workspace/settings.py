@@ -48,6 +48,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_https_only(origins: list[str]) -> bool:
+    return bool(origins) and all(origin.startswith("https://") for origin in origins)
+
+
 HOME = LabHome.from_environment()
 LAB_ENCRYPTION_KEY = os.environ.get("LAB_ENCRYPTION_KEY") or None
 BASE_DIR = PROJECT_ROOT
@@ -161,6 +165,8 @@ TEMPLATES = [
 ]
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
+# Behind a proxy that ends TLS, as the trusted origins say, no cookie may leave over plain HTTP
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = is_https_only(CSRF_TRUSTED_ORIGINS)
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_REFERRER_POLICY = "same-origin"

@@ -16,6 +16,7 @@ from workspace.models import (
     Adapter,
     ApiKey,
     Internalization,
+    Invitation,
     Membership,
     ProviderCredential,
     Role,
@@ -46,6 +47,7 @@ WRITE = {
     "keys": ("/keys", Role.ADMIN),
     "revoke_key": ("/keys/{key}/revoke", Role.ADMIN),
     "members": ("/members", Role.ADMIN),
+    "revoke_invitation": ("/members/invitations/{invitation}/revoke", Role.ADMIN),
     "change_member": ("/members/{member}", Role.ADMIN),
     "bill": ("/billing", Role.OWNER),
     "load_adapter": ("/adapters/{adapter}/load", Role.MEMBER),
@@ -64,7 +66,7 @@ WRITE = {
     "cancel_job": ("/jobs/{job}/cancel", Role.ADMIN),
     "end_session": ("/documents/end-session", Role.MEMBER),
 }
-NEITHER = {None, "activity", "sign_in", "sign_out", "password", "switch_workspace"}
+NEITHER = {None, "activity", "invitation", "sign_in", "sign_out", "password", "switch_workspace"}
 OF_ONE_OBJECT = ("event", "adapter", "document", "job")
 
 
@@ -89,6 +91,7 @@ def ids(acme: Workspace, adapter: Adapter, event: UsageEvent) -> dict[str, str]:
     credential.save()
     return {
         "backend": str(backend.pk),
+        "invitation": str(Invitation.issue(acme, "new@acme.example", Role.MEMBER, owner).pk),
         "node": str(node.pk),
         "credential": str(credential.pk),
         "event": str(event.id),
@@ -141,6 +144,7 @@ def test_a_stranger_reaches_nothing_by_its_id(browse: SignIn, ids: dict[str, str
     assert ApiKey.objects.get(pk=ids["key"]).revoked_at is None
     assert Adapter.objects.filter(adapter_id=ids["adapter"]).exists()
     assert Membership.objects.get(pk=ids["member"]).role == Role.OWNER
+    assert Invitation.open_ones().filter(pk=ids["invitation"]).exists()
     assert ComputeBackend.objects.filter(pk=ids["backend"]).exists()
     assert EntryNode.objects.filter(pk=ids["node"]).exists()
     assert ProviderCredential.objects.filter(pk=ids["credential"]).exists()

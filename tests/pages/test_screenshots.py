@@ -13,7 +13,7 @@ from inference.models import ComputeBackend, EntryNode
 from tests.d2l_service.conftest import POLICY
 from tests.pages.chromium import DESKTOP, Open, Watch, sign_in
 from tests.serving import MODEL, Tenant
-from workspace.models import ApiKey, Internalization, ProviderCredential, TrainingJob, User
+from workspace.models import ApiKey, Internalization, Invitation, ProviderCredential, Role, TrainingJob, User
 
 SCREENSHOTS = settings.BASE_DIR / "var" / "screenshots"
 SIZES = {"desktop": DESKTOP, "phone": {"width": 390, "height": 844}}
@@ -66,11 +66,17 @@ def servers_and_keys(tenant: Tenant) -> None:
     )
     down.note_failure("attic cannot be reached (ConnectTimeout).")
     EntryNode.admit(workspace, "entry-1", tenant.owner)
-    for provider, label, status, error in (
-        ("openai", "team", "valid", ""),
-        ("custom", "the old gateway", "invalid", "The provider refused the key (HTTP 401)."),
+    for provider, label, base_url, status, error in (
+        ("openai", "team", "", "valid", ""),
+        (
+            "custom",
+            "the old gateway",
+            "https://gateway.example/v1",
+            "invalid",
+            "The provider refused the key (HTTP 401).",
+        ),
     ):
-        credential = ProviderCredential(workspace=workspace, provider=provider, label=label, created_by=tenant.owner)
+        credential = ProviderCredential(workspace=workspace, provider=provider, label=label, base_url=base_url)
         credential.secret = "sk-example-0042"
         credential.save()
         credential.note_verdict(ProviderCredential.Status(status), error)
@@ -93,6 +99,7 @@ def test_every_page_in_light_and_dark_on_desktop_and_phone(
     assert event is not None
     documents_and_jobs(tenant)
     servers_and_keys(tenant)
+    invitation = Invitation.issue(tenant.workspace, "new.colleague@example.com", Role.MEMBER, tenant.owner)
     document = Internalization.objects.get(name="Refund policy")
     job = TrainingJob.objects.get(status="succeeded")
     paths = {
@@ -111,6 +118,7 @@ def test_every_page_in_light_and_dark_on_desktop_and_phone(
         "backends": "/backends",
         "providers": "/providers",
         "members": "/members",
+        "invitation": f"/invitations/{invitation.token}",
         "password": "/password",
         "sign-in": "/sign-in",
         "admin": "/admin/",

@@ -3,6 +3,7 @@ from workspace.models.audit import AuditEntry
 from workspace.models.credentials import ApiKey, CliToken
 from workspace.models.device_logins import DeviceGrantRefused, DeviceLogin
 from workspace.models.internalizations import Internalization
+from workspace.models.invitations import Invitation
 from workspace.models.providers import ProviderCredential
 from workspace.models.training_jobs import TrainingJob
 from workspace.models.users import User
@@ -18,6 +19,7 @@ __all__ = [
     "DeviceGrantRefused",
     "DeviceLogin",
     "Internalization",
+    "Invitation",
     "Membership",
     "ProviderCredential",
     "Role",

@@ -1,6 +1,5 @@
 """The page of the workspace's members and their roles."""
 
-import secrets
 from typing import Any
 
 from django import forms
@@ -9,17 +8,18 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from workspace.audit import audit
 from workspace.errors import ApiError
 from workspace.identity import Principal
-from workspace.models import Membership, Role, User
+from workspace.models import Invitation, Membership, Role
 from workspace.pages.door import page, show
 from workspace.permissions import require
 
 
-class NewMember(forms.Form):
+class NewInvitation(forms.Form):
     email = forms.EmailField(max_length=254)
     role = forms.ChoiceField(choices=Role.choices)
 
@@ -27,32 +27,23 @@ class NewMember(forms.Form):
 @require_http_methods(["GET", "HEAD", "POST"])
 @page(writes=Role.ADMIN)
 def members(request: HttpRequest, principal: Principal) -> HttpResponseBase:
-    """List the members; POST adds one. A person who is new here gets a first password, shown this once."""
+    """List the members; POST invites someone, with a link that is shown this once."""
     if request.method != "POST":
         return listing(request, principal)
-    form = NewMember(request.POST)
+    form = NewInvitation(request.POST)
     if not form.is_valid():
         return listing(request, principal, 400, errors=form.errors, typed=request.POST)
     role = Role(form.cleaned_data["role"])
     require(principal, role)
     email = form.cleaned_data["email"]
-    password = secrets.token_urlsafe(12)
-    with transaction.atomic():
-        user = User.objects.filter(email__iexact=email).first()
-        is_new = user is None
-        user = user or User.objects.create_user(email, password)
-        membership, added = Membership.objects.get_or_create(
-            workspace=principal.workspace, user=user, defaults={"role": role}
-        )
-        if added:
-            audit(request, principal, "member.add", membership, email=user.email, role=role.value)
-    if not added:
-        problem = {"email": [f"{user.email} is a member already."]}
+    if Membership.objects.filter(workspace=principal.workspace, user__email__iexact=email).exists():
+        problem = {"email": [f"{email} is a member already."]}
         return listing(request, principal, 400, errors=problem, typed=request.POST)
-    if is_new:
-        return listing(request, principal, made=user, secret=password)
-    messages.success(request, f"{user.email} is now a member.")
-    return redirect("members")
+    with transaction.atomic():
+        made = Invitation.issue(principal.workspace, email, role, principal.user)
+        audit(request, principal, "member.invite", made, email=email, role=role.value)
+    link = request.build_absolute_uri(reverse("invitation", args=[made.token]))
+    return listing(request, principal, made=made, link=link)
 
 
 @require_POST
@@ -91,6 +82,15 @@ def listing(request: HttpRequest, principal: Principal, status: int = 200, **con
     everyone = Membership.objects.filter(workspace=principal.workspace).select_related("user")
     roles = [role for role in Role if principal.role.covers(role)]
     found = [(each, principal.role.covers(Role(each.role))) for each in everyone]
+    invited = Invitation.open_ones().filter(workspace=principal.workspace).select_related("created_by")
     return show(
-        request, principal, "workspace/members.html", status, section="members", members=found, roles=roles, **context
+        request,
+        principal,
+        "workspace/members.html",
+        status,
+        section="members",
+        members=found,
+        roles=roles,
+        invited=invited,
+        **context,
     )

@@ -5,7 +5,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from workspace.pages import keys, members, providers, workspaces
+from workspace.pages import invitations, keys, members, providers, workspaces
 from workspace.pages.device_login import device_login
 from workspace.pages.sign_in import SignIn
 
@@ -26,5 +26,7 @@ urlpatterns = [
     path("providers/<uuid:credential_id>/verify", providers.verify_credential, name="verify_credential"),
     path("providers/<uuid:credential_id>/remove", providers.remove_credential, name="remove_credential"),
     path("members", members.members, name="members"),
+    path("members/invitations/<uuid:invitation_id>/revoke", invitations.revoke_invitation, name="revoke_invitation"),
+    path("invitations/<str:token>", invitations.invitation, name="invitation"),
     path("members/<int:member_id>", members.change_member, name="change_member"),
 ]
