@@ -101,6 +101,7 @@ class Node:
     """A `manage.py serve` on a home of its own, which can be killed and started again."""
 
     model = MODEL
+    command: Sequence[str] = ("manage.py", "serve")
 
     def __init__(self, model: Path, home: Path, slots: int = 16) -> None:
         self.home = home
@@ -139,7 +140,7 @@ class Node:
     def start(self) -> None:
         """Returns once it takes requests."""
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve"],
+            [sys.executable, *self.command],
             cwd=PROJECT_ROOT,
             env=self.environment,
             stdout=subprocess.DEVNULL,
