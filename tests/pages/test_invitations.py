@@ -71,10 +71,10 @@ def test_a_known_person_joins_signed_in(admin: Client, other: Workspace, client:
 
 def test_nobody_else_can_use_it(admin: Client, browse: SignIn, other: Workspace) -> None:
     member(other, Role.OWNER, "known@example.com")
-    link = invited(admin, "known@example.com")
     thief = browse(Role.VIEWER, other)
-    assert "You are signed in as viewer@other.example" in thief.get(link).content.decode()
-    assert thief.post(link).status_code == 403
+    for link in (invited(admin, "known@example.com"), invited(admin, "new@example.com")):
+        assert "You are signed in as viewer@other.example" in thief.get(link).content.decode()
+        assert thief.post(link, NEW).status_code == 403
     assert Membership.objects.filter(workspace__name="Acme").count() == 1
 
 

@@ -51,10 +51,10 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     if found is None:
         return over(request)
     user = User.objects.filter(email__iexact=found.email).first()
-    if user is None:
+    if user is None and request.user.is_anonymous:
         return with_new_account(request, found)
-    if request.user != user:
-        return answer(request, found, has_account=True, status=403 if request.method == "POST" else 200)
+    if user is None or request.user != user:
+        return answer(request, found, is_another=True, status=403 if request.method == "POST" else 200)
     if request.method == "POST":
         return join(request, found, user)
     return answer(request, found, may_join=True)
