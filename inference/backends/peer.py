@@ -25,9 +25,9 @@ class PeerBackend(ComputeServer):
         return headers | ({"x-hybrie-adapter-id": request.adapter_key} if request.adapter_key else {})
 
     def ask_models(self) -> Any:
-        """Only once it has restored its adapters, which is when it says that it is well."""
+        """What it serves itself; only once it has restored its adapters, which is when it says that it is well."""
         self.call("GET", "health", timeout_s=PROBE_TIMEOUT_S)
-        return super().ask_models()
+        return self.call("GET", "models", timeout_s=PROBE_TIMEOUT_S, headers={ENTRY_NODE_HEADER: "1"})
 
     def base_models(self, listed: Any) -> list[str]:
         return [row["id"] for row in rows_of(listed) if row.get("model_kind") == "base"]

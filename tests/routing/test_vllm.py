@@ -1,5 +1,7 @@
 """vLLM servers: the calls over real HTTP; `make test-vllm` runs the same against a vLLM server itself."""
 
+from collections.abc import Callable
+
 import pytest
 
 from inference.models import ComputeBackend
@@ -8,6 +10,8 @@ from tests.routing.conftest import ask, text_of
 from tests.routing.upstream import KEY, Upstream
 from tests.serving import MODEL, Tenant
 from workspace.models import Adapter
+
+NewTenant = Callable[[str], Tenant]
 
 
 @pytest.fixture
@@ -25,6 +29,24 @@ def test_a_model_that_only_it_serves_is_served_there(vllm: Tenant) -> None:
     assert answer.headers["x-hybrie-selected-mode"] == "local"
     (event,) = vllm.events()
     assert (event["provider"], event["model"], event["mode"]) == ("vllm", "fine", "byoc")
+
+
+def test_its_models_are_listed_with_the_others(vllm: Tenant, new_tenant: NewTenant) -> None:
+    rows = {row["id"]: row for row in vllm.http.get("/v1/models").json()["data"]}
+    assert rows[MODEL]["owned_by"] == "lab-workspace"
+    fine = rows["fine"]
+    assert (fine["owned_by"], fine["model_kind"], fine["inference"]) == ("big", "base", {"enabled": True})
+    ComputeBackend.objects.update(reachable=False)
+    rows = {row["id"]: row for row in vllm.http.get("/v1/models").json()["data"]}
+    assert (rows["fine"]["inference"], rows[MODEL]["inference"]) == ({"enabled": False}, {"enabled": True})
+    theirs = new_tenant("other").http.get("/v1/models").json()["data"]
+    assert "fine" not in [row["id"] for row in theirs]
+
+
+def test_another_node_is_told_only_what_is_served_here(vllm: Tenant) -> None:
+    listed = vllm.http.get("/v1/models", headers={"x-hybrie-entry-node": "1"}).json()["data"]
+    assert MODEL in [row["id"] for row in listed]
+    assert "fine" not in [row["id"] for row in listed]
 
 
 def test_adapters_are_models_there_by_a_shared_path(vllm: Tenant, upstream: Upstream, random_adapters: list) -> None:
