@@ -73,9 +73,7 @@ def statement(request: HttpRequest, principal: Principal, status: int = 200, **c
         adapters=by(found.exclude(adapter_id=""), "adapter", most=SHOWN),
         cards=cards_of(workspace, now),
         limit=limit,
-        budget=None
-        if limit is None or limit.monthly_budget_pence is None
-        else Decimal(limit.monthly_budget_pence) / 100,
+        budget=pounds_of(limit),
         credits=credits_of(workspace, limit, now),
         warnings=LimitWarning.objects.filter(workspace=workspace)[:SHOWN],
         closed=StoredSnapshot.objects.filter(workspace=workspace)[:SHOWN],

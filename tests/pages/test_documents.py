@@ -111,3 +111,9 @@ def test_the_list_narrows_to_a_session(browse: SignIn, acme: Workspace) -> None:
     assert "of-one" in page
     assert "of-two" not in page
     assert "It broke." in page
+
+
+def test_more_text_than_a_form_may_hold_is_refused_in_words(owner: Client) -> None:
+    answer = owner.post("/documents", {"document_text": "word " * 7_000_000})
+    assert answer.status_code == 400
+    assert "Choose a file instead" in answer.content.decode()

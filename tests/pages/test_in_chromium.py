@@ -117,7 +117,18 @@ def test_a_viewer_reads_and_is_offered_nothing_else(open_page: Open, tenant: Ten
     page = open_page()
     watch = Watch(page)
     sign_in(page, viewer.email)
-    for path in ("/adapters", "/playground", "/keys", "/members", "/billing"):
+    reads = (
+        "/adapters",
+        "/documents",
+        "/playground",
+        "/jobs",
+        "/keys",
+        "/backends",
+        "/providers",
+        "/members",
+        "/billing",
+    )
+    for path in reads:
         page.goto(path)
         expect(page.locator("main button, main input, main textarea")).to_have_count(0)
     assert watch.complaints == []
