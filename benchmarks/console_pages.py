@@ -38,7 +38,7 @@ class Pages:
     def ask_all(self, times: int) -> None:
         event = UsageEvent.objects.values_list("pk", flat=True).first()
         for path in (
-            *("/", "/activity", "/adapters", "/adapters?page=150", "/adapters/adapter-3", "/documents", "/playground"),
+            *("/", "/adapters", "/adapters?page=150", "/adapters/adapter-3", "/documents", "/playground"),
             *("/usage", "/usage?window=30d&group_by=adapter", f"/usage/events/{event}", "/usage/adapters/adapter-3"),
             *("/billing", "/keys", "/members", "/jobs", "/backends", "/providers"),
         ):

@@ -93,6 +93,20 @@ def test_a_refused_upload_says_why_beside_the_field(open_page: Open, tenant: Ten
     expect(page.locator("#upload-files-problem")).to_contain_text("is a pickle")
 
 
+def test_a_refused_form_points_at_its_field(open_page: Open, tenant: Tenant) -> None:
+    page = open_page()
+    sign_in(page, tenant.owner.email)
+    page.goto("/documents")
+    page.get_by_label("Text", exact=True).fill("Goods may be returned.")
+    page.get_by_label("Adapter id").fill("not an id")
+    page.get_by_role("button", name="Internalize").click()
+    field = page.get_by_label("Adapter id")
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_accessible_description("An id has 1 to 128 of the characters A-Z a-z 0-9 . _ - invalid_value")
+    expect(page.get_by_label("Text", exact=True)).to_have_value("Goods may be returned.")
+
+
 def test_a_key_is_made_shown_once_and_revoked(open_page: Open, tenant: Tenant) -> None:
     page = open_page()
     watch = Watch(page)

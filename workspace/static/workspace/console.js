@@ -71,6 +71,17 @@ addEventListener("pageshow", () => {
   }
 });
 
+// A field that was refused is marked, says so to a screen reader, and has the cursor
+function markRefused() {
+  for (const problem of document.querySelectorAll(".problem[id$='-problem']:not([hidden])")) {
+    const field = problem.closest("form")?.elements.namedItem(problem.id.slice(0, -"-problem".length));
+    if (!(field instanceof HTMLElement)) continue;
+    field.setAttribute("aria-invalid", "true");
+    field.setAttribute("aria-describedby", problem.id);
+  }
+  document.querySelector("[aria-invalid]")?.focus();
+}
+
 // A chart is drawn from the JSON that its canvas names: {labels, series: [{name, values}], money, kind}
 const PALETTE = { light: ["#6d28d9", "#0891b2", "#d97706", "#be185d"], dark: ["#a78bfa", "#22d3ee", "#fbbf24", "#f472b6"] };
 const charts = new Map();
@@ -127,6 +138,7 @@ document.addEventListener("htmx:afterSettle", () => {
 });
 document.addEventListener("DOMContentLoaded", () => {
   writeTimes(document);
+  markRefused();
   drawAll();
   setInterval(() => writeTimes(document), 30000);
 });
