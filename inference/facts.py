@@ -176,7 +176,10 @@ class FactsReader:
         try:
             while self.waiting:
                 asked, self.waiting = self.waiting, []
-                await self.answer(asked)
+                try:
+                    await self.answer(asked)
+                except Exception as fault:  # a fault of ours, which those who wait must hear of
+                    refuse(asked, fault)
         finally:
             self.reading = None
 
@@ -256,6 +259,12 @@ def answer_from_memory(asked: Waiting, error: Exception | None) -> None:
             answered.set_exception(away(error))
         else:
             answered.set_result(replace(facts, is_old=True))
+
+
+def refuse(asked: Waiting, fault: Exception) -> None:
+    for _, answered in asked:
+        if not answered.done():
+            answered.set_exception(fault)
 
 
 def away(error: Exception | None) -> ApiError:
