@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-LIBRARIES = ["asyncio", "httpx", "rich.markdown", "rich.progress", "rich.table", "typer.rich_utils", "yaml"]
+LIBRARIES = ["asyncio", "httpx", "rich.progress", "rich.table", "typer.rich_utils"]
 TIMEOUT_S = 120
 STREAMS = ("input", "output", "errors")
 
