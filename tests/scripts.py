@@ -50,7 +50,7 @@ class Running:
 
 
 def start(name: str, *arguments: str, environment: Mapping[str, str], folder: Path, typed: str = "") -> Running:
-    """Run the script that is installed under this name beside Python; its input is a file or a pipe, not a terminal."""
+    """Run the script that is installed under this name beside Python; its input is a file, not a terminal."""
     streams = Path(tempfile.mkdtemp(prefix="streams-", dir=folder))
     for stream in STREAMS:
         (streams / stream).write_text(typed if stream == "input" else "")
