@@ -61,7 +61,7 @@ class Feed:
                     async for notice in link.notifies():
                         for news in self.followers.get(notice.payload, ()):
                             news.set()
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 logger.info("the live feed waits for the database: %s", str(error).strip())
                 await asyncio.sleep(RETRY_S)
 
