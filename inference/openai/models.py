@@ -80,5 +80,5 @@ def row(name: str, kind: str, created: int) -> dict[str, Any]:
         "owned_by": OWNER,
         "model_kind": kind,
         "inference": {"enabled": True},
-        "fine_tuning": {"supported": kind == "base", "enabled": False},
+        "fine_tuning": {"supported": kind == "base", "enabled": kind == "base"},
     }
