@@ -144,7 +144,8 @@ class Question:
 
     def answer(self, found: Sequence[Facts]) -> Facts | None:
         if self.secret is None:
-            return next((facts for facts in found if facts.workspace.pk == self.workspace_id), None)
+            of_no_key = (facts for facts in found if facts.api_key is None)
+            return next((facts for facts in of_no_key if facts.workspace.pk == self.workspace_id), None)
         return next((facts for facts in found if facts.api_key and facts.api_key.is_of(self.secret)), None)
 
 
