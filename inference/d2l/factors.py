@@ -45,9 +45,7 @@ class Writing:
             return
         kv = y[:, -self.wanted[layer].shape[1] :]
         a = answering(x, self.hypernetwork.directions[layer].to(x))[self.slots]
-        keys, values = self.wanted[layer].chunk(2, dim=1)
-        key_gain, value_gain = self.hypernetwork.gains[layer].tolist()
-        delta = torch.cat((keys * key_gain, values * value_gain), dim=1) - kv[self.slots]
+        delta = self.wanted[layer] - kv[self.slots]
         kv += (x @ a.T) @ delta
         key_b, value_b = delta.T.chunk(2)
         self.factors[layer] = Factors(a, key_b, value_b)

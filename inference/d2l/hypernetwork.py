@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from inference.d2l.errors import HypernetworkMisfit
 from inference.engine.decoder import Decoder
 
-FORMAT = "lab-d2l-1"
+FORMAT = "lab-d2l-2"
 SAME_MODEL = 0.999  # cosine of the mean embeddings; dtypes differ by far less, other models by far more
 
 
@@ -49,7 +49,6 @@ class Hypernetwork:
         directions: [layers, k, hidden], an orthogonal basis of what the attention's inputs usually are in chats, each
             direction scaled to how far an adapter has to keep out of it: from 0, not at all, to 1, wholly.
         first_layer: the first layer that is adapted.
-        gains: [layers, 2], what the keys and the values are multiplied by.
         base: the mean embedding of the base model, [hidden], by which it is known again.
         made: how it was trained, with seed, settings and scores.
     """
@@ -57,7 +56,6 @@ class Hypernetwork:
     salience: Salience
     directions: Tensor
     first_layer: int
-    gains: Tensor
     base: Tensor
     base_name: str
     made: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +77,7 @@ class Hypernetwork:
 
     def save(self, path: Path) -> None:
         tensors = {f"salience.{name}": value for name, value in vars(self.salience).items() if name != "layers"}
-        tensors |= {name: getattr(self, name) for name in ("directions", "gains", "base")}
+        tensors |= {name: getattr(self, name) for name in ("directions", "base")}
         stored = {name: value.to(torch.float16).contiguous() for name, value in tensors.items()}
         facts = {"format": FORMAT, "base_name": self.base_name, "made": json.dumps(self.made)}
         facts |= {"first_layer": str(self.first_layer), "early_layers": str(self.salience.layers)}

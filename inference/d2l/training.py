@@ -26,7 +26,6 @@ from inference.engine.engine import Engine
 ANSWER_TOKENS = 64
 FIRST_LAYER_SHARE = 15  # the first of this many parts of the layers is left as it is: it knows words, not facts
 SHYNESS = 0.02  # of the mean second moment: how usual a direction must be to be kept out of
-GAIN = 1.1  # a little louder than the document itself; the best of 0.8 to 1.6 on training documents
 SAVED_EVERY = 50
 STOP_WORDS = frozenset(
     listed(
@@ -69,7 +68,6 @@ def train(
             salience=salience,
             directions=usual_directions(engine, reader, settings.directions, cancelled),
             first_layer=decoder.spec.layers // FIRST_LAYER_SHARE,
-            gains=torch.full((decoder.spec.layers, 2), GAIN),
             base=mean_embedding(decoder),
             base_name=model_folder.name,
         )
