@@ -63,7 +63,7 @@ def test_a_training_is_cancelled(staff: Client, acme: Workspace) -> None:
     for _ in range(2):
         act(staff, "workspace/trainingjob", "cancel", job)
     assert TrainingJob.objects.get().status == "cancelled"
-    assert recorded() == ["trainingjob.cancel"]
+    assert recorded() == ["training_job.cancel"]
 
 
 def test_a_server_is_probed(staff: Client, acme: Workspace, provider: Provider) -> None:
@@ -75,7 +75,7 @@ def test_a_server_is_probed(staff: Client, acme: Workspace, provider: Provider) 
     act(staff, "inference/computebackend", "probe", row)
     row.refresh_from_db()
     assert (row.health, row.served_models) == ("reachable", ["large"])
-    assert recorded() == ["computebackend.probe"]
+    assert recorded() == ["compute_backend.probe"]
 
 
 def test_a_reconciliation_is_run_again(staff: Client) -> None:
