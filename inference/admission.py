@@ -3,7 +3,8 @@
 from django.http import HttpRequest
 
 from inference.completion import Completion
-from inference.facts import Facts, facts_in, facts_of_key
+from inference.facts import Facts
+from inference.facts_reader import facts_in, facts_of_key
 from inference.openai.chat_request import ChatBody
 from inference.routing import NO_ADAPTER, RouteHints, resolve
 from inference.threads import in_thread

@@ -4,44 +4,48 @@ Only what a request without limits needs may be old: a limit, or an adapter's ti
 A key that is revoked on this server is forgotten at once.
 """
 
+import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
+from inference.facts import Facts, Question
 from workspace.models import ApiKey
-
-if TYPE_CHECKING:
-    from inference.facts import Facts, Question
 
 FOR_S = 600
 MOST = 10_000
 
 
 class Remembered:
-    """Used on one event loop; `forget` on any thread."""
+    """Safe on any thread."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self.answers: OrderedDict[Question, tuple[float, Facts]] = OrderedDict()
 
-    def keep(self, question: "Question", facts: "Facts | None") -> None:
-        self.answers.pop(question, None)
-        if facts is None or facts.is_limited or any(each.adapter.expires_at for each in facts.adapters.values()):
-            return
-        self.answers[question] = time.monotonic(), facts
-        while len(self.answers) > MOST:
-            self.answers.popitem(last=False)
+    def keep(self, question: Question, facts: Facts | None) -> None:
+        with self.lock:
+            self.answers.pop(question, None)
+            if facts is not None and may_be_old(facts):
+                self.answers[question] = time.monotonic(), facts
+            if len(self.answers) > MOST:
+                self.answers.popitem(last=False)
 
-    def recall(self, question: "Question") -> "Facts | None":
+    def recall(self, question: Question) -> Facts | None:
         kept_at, facts = self.answers.get(question, (0.0, None))
         return facts if time.monotonic() - kept_at < FOR_S else None
 
     def forget(self, key: ApiKey) -> None:
-        for question, (_, facts) in list(self.answers.items()):
-            if facts.api_key == key:
-                self.answers.pop(question, None)
+        with self.lock:
+            for question in [question for question, (_, facts) in self.answers.items() if facts.api_key == key]:
+                del self.answers[question]
+
+
+def may_be_old(facts: Facts) -> bool:
+    return not facts.is_limited and not any(known.adapter.expires_at for known in facts.adapters.values())
 
 
 remembered = Remembered()

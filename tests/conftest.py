@@ -38,7 +38,7 @@ def smollm_path() -> Path:
 def django_db_setup(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The meter and the admission use the test run's database, and let go before it is dropped."""
     from billing.meter import meter
-    from inference.facts import readers
+    from inference.facts_reader import readers
 
     meter.folder = tmp_path_factory.mktemp("meter")
     yield

@@ -7,7 +7,8 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 
-from inference.facts import APPLICATION_NAME, Facts, FactsReader, Question
+from inference.facts import Facts, Question
+from inference.facts_reader import APPLICATION_NAME, FactsReader
 from tests.routing.conftest import bring_key
 from tests.serving import Tenant
 from workspace.models import AdapterState, ApiKey
