@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from django.db import connections
+from django.db import connection
 from django.utils import timezone
 
 from billing.meter import meter
@@ -20,15 +20,17 @@ from workspace.models import Adapter, ApiKey, CliToken
 def outage(tenant: Tenant) -> Iterator[Outage]:
     outage = Outage()
     yield outage
-    outage.end()
-    connections.close_all()
+    back(outage, tenant)
     outage.server.close()
 
 
-def back(outage: Outage) -> None:
+def back(outage: Outage, tenant: Tenant) -> None:
+    """Until the server has noticed. Its pool is this process's too, whose connections are dead."""
     outage.end()
-    connections.close_all()
+    connection.close()
+    connection.close_pool()
     until(lambda: meter.spool.size == 0)
+    until(lambda: tenant.ask("Hello", model="none").status_code != 503)
 
 
 def test_it_works(tenant: Tenant, outage: Outage) -> None:
@@ -37,7 +39,7 @@ def test_it_works(tenant: Tenant, outage: Outage) -> None:
     answers = [tenant.ask("Hello", max_tokens=tokens) for tokens in (3, 4)]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert meter.spool.size > 0
-    back(outage)
+    back(outage, tenant)
     billed = UsageEvent.objects.order_by("ts").values_list("output_tokens", flat=True)
     assert list(billed) == [2, 3, 4]
 
@@ -83,3 +85,5 @@ def test_a_login_has_to_wait(tenant: Tenant, outage: Outage) -> None:
     page = tenant.http.get("/")
     assert page.status_code == 503
     assert "The database is away" in page.text
+    outage.end()
+    until(lambda: tenant.http.get("/v1/adapters").status_code == 200, within_s=15)
