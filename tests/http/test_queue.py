@@ -3,6 +3,7 @@ import asyncio
 import httpx
 
 from tests.http.conftest import MODEL, Tenant
+from tests.routing.nodes import until
 
 TAKEN = 32 + 64  # of the engine in tests/serving.py: running, and waiting
 
@@ -26,9 +27,4 @@ async def test_a_full_queue_is_429_with_retry_after_and_serves_on(tenant: Tenant
     assert refused.status_code == 429
     assert refused.json()["error"]["code"] == "queue_full"
     assert int(refused.headers["retry-after"]) >= 1
-    answer = refused
-    for _ in range(100):  # those who went away leave their places within a step
-        if answer.status_code == 200:
-            break
-        answer = tenant.ask("Hello", max_tokens=2)
-    assert answer.status_code == 200
+    until(lambda: tenant.ask("Hello", max_tokens=2).status_code == 200)  # those who went away leave their places
