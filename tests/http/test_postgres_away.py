@@ -87,3 +87,13 @@ def test_a_login_has_to_wait(tenant: Tenant, outage: Outage) -> None:
     assert "The database is away" in page.text
     outage.end()
     until(lambda: tenant.http.get("/v1/adapters").status_code == 200, within_s=15)
+
+
+def test_the_login_behind_a_key_is_not_taken_on_trust(tenant: Tenant, outage: Outage) -> None:
+    login = CliToken(user=tenant.owner, workspace=tenant.workspace)
+    login.issue()
+    secret = ApiKey(workspace=tenant.workspace, name="session", login=login).issue()
+    tenant.http.headers["Authorization"] = f"Bearer {secret}"
+    assert tenant.ask("Hello", max_tokens=2).status_code == 200
+    outage.begin()
+    assert error(tenant.ask("Hello", max_tokens=2))[:2] == (503, "limits_unavailable")
