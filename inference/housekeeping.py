@@ -40,7 +40,7 @@ class Housekeeping:
                 take_in_made()
                 unload_expired()
             except DatabaseError as error:
-                log.warning("housekeeping waits for the database: %s", str(error).splitlines()[0])
+                log.warning("housekeeping waits for the database: %s", str(error).partition("\n")[0])
             except Exception:  # a full disk, say, must not end it
                 log.exception("housekeeping failed; it tries again")
             finally:

@@ -86,7 +86,7 @@ def as_api_error(error: Exception) -> ApiError | None:
     if isinstance(error, PermissionDenied | drf.PermissionDenied):
         return ApiError(403, "permission_denied", str(error) or "You may not do this.")
     if isinstance(error, AWAY):
-        logger.warning("the database cannot be reached: %s", str(error).splitlines()[0])
+        logger.warning("the database cannot be reached: %s", str(error).partition("\n")[0])
         message = "The database cannot be reached now; try again."
         return ApiError(503, "database_unavailable", message, headers={"Retry-After": "5"})
     if isinstance(error, drf.APIException):

@@ -51,7 +51,7 @@ def postgres() -> Health:
             )
             version, size, connections = cursor.fetchone()
     except DatabaseError as error:
-        return Health("Postgres", False, str(error).splitlines()[0])
+        return Health("Postgres", False, str(error).partition("\n")[0])
     return Health("Postgres", True, f"version {version}, {size / MIB:.0f} MiB, {connections} connections")
 
 

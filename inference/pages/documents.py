@@ -50,7 +50,7 @@ def documents(request: HttpRequest, principal: Principal) -> HttpResponseBase:
 def document(request: HttpRequest, principal: Principal, internalization_id: UUID) -> HttpResponseBase:
     """One document, with a form to ask it."""
     internalizing.find(principal.workspace, internalization_id)
-    row = described(Internalization.objects.filter(pk=internalization_id))[0]
+    row = described(timed(Internalization.objects.all()).get(pk=internalization_id))
     return show(
         request,
         principal,
@@ -77,8 +77,8 @@ def listing(request: HttpRequest, principal: Principal, status: int = 200, **con
     session = request.GET.get("session_key", "")
     if session:
         every = every.filter(session_key=shapes.readable("session_key", session))
-    shown = Paginator(every, SHOWN).get_page(request.GET.get("page"))
-    rows = described(every.filter(pk__in=[row.pk for row in shown]))
+    shown = Paginator(timed(every), SHOWN).get_page(request.GET.get("page"))
+    rows = [described(row) for row in shown]
     return show(
         request,
         principal,
@@ -95,18 +95,21 @@ def listing(request: HttpRequest, principal: Principal, status: int = 200, **con
     )
 
 
-def described(rows: InternalizationQuerySet) -> list[dict[str, Any]]:
-    """The API's records, with what the pages show besides: seconds left to live, and whether it can be asked now."""
-    timed = rows.with_expiry().prefetch_related("adapter__placements").annotate(left=F("adapter__expires_at") - Now())
-    return [
-        {
-            "record": (record := row.to_dict()),
-            "left": row.left.total_seconds() if row.left is not None and record["status"] == READY else None,
-            "is_moving": record["status"] == RUNNING,
-            "is_loaded": record["status"] == READY and is_loaded(row),
-        }
-        for row in timed
-    ]
+def timed(rows: InternalizationQuerySet) -> InternalizationQuerySet:
+    """With how long the adapter of each has left to live, by the database's clock."""
+    return rows.with_expiry().prefetch_related("adapter__placements").annotate(left=F("adapter__expires_at") - Now())
+
+
+def described(row: Internalization) -> dict[str, Any]:
+    """The API's record of a `timed` row, with what the pages show besides: seconds left, and if it can be asked."""
+    record, left = row.to_dict(), row.left  # type: ignore[attr-defined]
+    is_ready = record["status"] == READY
+    return {
+        "record": record,
+        "left": left.total_seconds() if left is not None and is_ready else None,
+        "is_moving": record["status"] == RUNNING,
+        "is_loaded": is_ready and is_loaded(row),
+    }
 
 
 def is_loaded(row: Internalization) -> bool:
