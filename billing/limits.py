@@ -18,7 +18,7 @@ from billing.models import RateWindow, Reservation, WorkspaceLimit
 from billing.tariff import Tariff
 from billing.usage import Usage
 from workspace.errors import ApiError
-from workspace.models import ApiKey
+from workspace.models import ApiKey, Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,19 @@ def reserve(usage: Usage, key: ApiKey | None, input_tokens: int, output_tokens: 
             headers={"Retry-After": "2"},
         ) from error
     return True
+
+
+def refuse_used_up(workspace: Workspace, key: ApiKey | None) -> None:
+    """For work that has no price but takes compute: the same limits in money, once they are used up.
+
+    Raises:
+        ApiError: 402 `credit_limit_exceeded`.
+    """
+    moment = datetime.now(UTC)
+    limit = WorkspaceLimit.objects.select_related("workspace").filter(pk=workspace.pk).first()
+    for credit in (Credit.of_key(key, moment), Credit.of_workspace(limit, moment)):
+        if credit is not None:
+            require_credit(credit, Decimal(0))
 
 
 def release(event_id: uuid.UUID) -> None:
@@ -97,12 +110,13 @@ def require_credit(credit: Credit, cost: Decimal) -> None:
     used = credit.used()
     if used < credit.limit and used + cost <= credit.limit:
         return
+    advice = " A lower max_tokens lowers what it may cost." if cost else ""
     whose = "this API key's credit limit" if credit.api_key_id else "this workspace's monthly budget"
     raise ApiError(
         402,
         "credit_limit_exceeded",
         f"The request may cost £{cost:f}, and £{max(credit.limit - used, Decimal(0)):f} is left of {whose}"
-        f" of £{credit.limit:.2f}{renewal(credit)}. A lower max_tokens lowers what it may cost.",
+        f" of £{credit.limit:.2f}{renewal(credit)}.{advice}",
     )
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from django.db.models.functions import Now
 
-from inference import adapters
+from inference import adapters, sessions
 from workspace.errors import ApiError
 from workspace.models import Adapter, AdapterPlacement, AdapterState, Internalization
 from workspace.models.adapters import ADMITTED_BEFORE
@@ -50,7 +50,9 @@ def delete_weights() -> None:
 
 
 def sweep_leftovers() -> None:
-    """Remove what a killed process left in the store: unfinished copies, and files that nothing names."""
+    """Remove what a killed process left in the store, unfinished copies and files that nothing names, and what is only
+    remembered of ended sessions."""
+    sessions.forget_old()
     adapters.files().sweep_unfinished(LEFT_OVER)
     for content_hash in adapters.files().older_than(LEFT_OVER):
         adapters.discard(content_hash)

@@ -1,8 +1,8 @@
-"""What can be done with documents: internalize one, end a session. Views, pages and commands call these.
+"""What can be done with documents: internalize one, give one up. Views, pages and commands call these.
 
-One document of one session has one adapter: sent again, it gets the same one, for longer. An internalization and its
-adapter are recorded in one transaction, which holds the document's lock: of two that come at once the second finds
-what the first has made, and a crash leaves neither.
+One document of one session has one adapter: sent again, it gets the same one, never for less time than it had. An
+internalization and its adapter are recorded in one transaction, which holds the document's lock: of two that come at
+once the second finds what the first has made, and a crash leaves neither.
 """
 
 import hashlib
@@ -10,19 +10,21 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Case, DateTimeField, F, PositiveIntegerField, Q, Value, When
 
-from inference import adapters
+from billing.limits import refuse_used_up
+from inference import adapters, sessions
 from inference.backends import LOCAL_BACKEND
 from inference.runtime import runtime
 from workspace.errors import ApiError
 from workspace.locks import lock
-from workspace.models import Adapter, Internalization, Workspace
+from workspace.models import Adapter, ApiKey, Internalization, Workspace
 
 SOURCE = "d2l"
 TOGETHER = threading.BoundedSemaphore(2)  # each keeps the processor busy and holds a database connection
@@ -63,15 +65,20 @@ def find(workspace: Workspace, pk: UUID) -> Internalization:
     return row
 
 
-def internalize(workspace: Workspace, wanted: Wanted) -> Internalization:
-    """Make the adapter of a document, or give the one that there is the time asked for now.
+def internalize(workspace: Workspace, wanted: Wanted, key: ApiKey | None = None) -> Internalization:
+    """Make the adapter of a document, or give the one that there is the time asked for now, if that is longer.
 
     A distillation has only begun when this returns.
 
+    Args:
+        key: the API key that asks, if one does.
+
     Raises:
-        ApiError: 400 `document_empty`, 409 `adapter_exists` or `no_free_slot`, 413 `document_too_long`, 422
-            `hypernetwork_missing`.
+        ApiError: 400 `document_empty`, 402 `credit_limit_exceeded`, 409 `adapter_exists` or `no_free_slot`, 410
+            `adapter_expired` where the session ends meanwhile, 413 `document_too_long`, 422 `hypernetwork_missing`.
     """
+    refuse_used_up(workspace, key)
+    since = sessions.present()
     method = wanted.method or (Method.HYPERNET if LOCAL_BACKEND.hypernetwork_fits() else Method.DISTILL)
     with TOGETHER, transaction.atomic():
         lock(f"document {workspace.pk} {wanted.session_key} {wanted.sha256}")
@@ -79,9 +86,9 @@ def internalize(workspace: Workspace, wanted: Wanted) -> Internalization:
         if not prolonged(row, wanted):
             ask(row, wanted, method)
             if method == Method.HYPERNET:
-                make(row, wanted.document)
+                make(row, wanted.document, since)
             else:
-                begin_distillation(row, wanted.document)
+                begin_distillation(row, wanted.document, since)
     if wanted.loads and row.adapter:
         adapters.load(adapters.find(workspace, row.adapter.adapter_id), pin=wanted.pinned)
     return find(workspace, row.pk)
@@ -96,20 +103,39 @@ def known(workspace: Workspace, wanted: Wanted, method: Method) -> Internalizati
 
 
 def prolonged(row: Internalization, wanted: Wanted) -> bool:
-    """Give an adapter that lives, or is being made, the time asked for now. False: there is none."""
-    lives = (
-        Adapter.objects.filter(internalizations=row)
-        .unexpired()
-        .update(
-            ttl_seconds=wanted.ttl_seconds, expires_at=adapters.in_seconds(wanted.ttl_seconds), pinned=wanted.pinned
-        )
-    )
+    """Give an adapter that lives, or is being made, the time asked for now if it ends later. False: there is none."""
+    own = Adapter.objects.filter(internalizations=row)
+    if row.status != Status.RUNNING and not own.unexpired().exists():
+        return False
+    sessions.hold(row.workspace, row.session_key)
+    list(own.select_for_update())  # the next statement's clock is later than that of whoever has ended it meanwhile
+    lives = own.unexpired().update(pinned=wanted.pinned, **lengthened(wanted.ttl_seconds))
+    row.refresh_from_db(fields=("status", "ttl_seconds"))
     going_on = bool(lives) or row.status == Status.RUNNING
     if going_on:
         row.name = wanted.name or row.name
-        row.ttl_seconds, row.pinned, row.loads = wanted.ttl_seconds, wanted.pinned, wanted.loads
+        row.ttl_seconds = longer(row.ttl_seconds, wanted.ttl_seconds)
+        row.pinned, row.loads = wanted.pinned, wanted.loads
         row.save(update_fields=("name", "ttl_seconds", "pinned", "loads"))
     return going_on
+
+
+def lengthened(ttl: int | None) -> dict[str, Any]:
+    """The fields of an adapter that lives on for `ttl` seconds from now, or until it would have ended anyway."""
+    if ttl is None:
+        return {"ttl_seconds": None, "expires_at": None}
+    ends = adapters.in_seconds(ttl)
+    sooner = Q(expires_at__lt=ends)  # never true of one without an end
+    return {
+        "ttl_seconds": Case(
+            When(sooner, then=Value(ttl)), default=F("ttl_seconds"), output_field=PositiveIntegerField()
+        ),
+        "expires_at": Case(When(sooner, then=ends), default=F("expires_at"), output_field=DateTimeField()),
+    }
+
+
+def longer(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
 
 
 def ask(row: Internalization, wanted: Wanted, method: Method) -> None:
@@ -125,7 +151,7 @@ def ask(row: Internalization, wanted: Wanted, method: Method) -> None:
     row.document_sha256 = wanted.sha256
     row.session_key = wanted.session_key
     row.ttl_seconds, row.pinned, row.loads = wanted.ttl_seconds, wanted.pinned, wanted.loads
-    row.error = row.error_code = row.message = ""
+    row.error = row.error_code = row.message = row.content_hash = ""
     row.progress, row.attempts = 0, 0
     free_id(row)
 
@@ -141,13 +167,14 @@ def free_id(row: Internalization) -> None:
     adapters.delete(taken, force=True)
 
 
-def make(row: Internalization, document: str) -> None:
-    """The hypernetwork's way: about a second."""
+def make(row: Internalization, document: str, since: datetime) -> None:
+    """The hypernetwork's way: less than a second. Raises ApiError: 410 where the session has ended since then."""
     started = time.monotonic()
     with adapters.files().staging() as folder:
         made = LOCAL_BACKEND.internalize(document, folder)
         row.document_tokens = made.document_tokens
         row.internalize_ms = round((time.monotonic() - started) * 1000)
+        sessions.refuse_ended(row.workspace, row.session_key, since)
         register(row, folder)
     row.status, row.progress = Status.READY, 1
     row.save()
@@ -171,11 +198,12 @@ def register(row: Internalization, folder: Path) -> None:
     row.save()
 
 
-def begin_distillation(row: Internalization, document: str) -> None:
-    """Leave the document to a worker. Raises ApiError: 413 `document_too_long`."""
+def begin_distillation(row: Internalization, document: str, since: datetime) -> None:
+    """Leave the document to a worker. Raises ApiError: 413 `document_too_long`, 410 where the session has ended."""
     from inference.tasks import distill_document
 
     refuse_too_long_to_distill(document)
+    sessions.refuse_ended(row.workspace, row.session_key, since)
     row.status, row.document_text, row.message = Status.RUNNING, document, "Waiting for a worker"
     row.save()
     transaction.on_commit(lambda: distill_document.delay(str(row.pk)), robust=True)  # else `resume_work` sends it
@@ -203,20 +231,21 @@ def give_up(workspace: Workspace, adapter_id: str) -> bool:
     running = Internalization.objects.filter(
         workspace=workspace, wanted_id=adapter_id, status=Status.RUNNING, adapter=None
     )
-    return bool(running.update(status=Status.EXPIRED, message="Given up", document_text=""))
+    return bool(running.update(status=Status.EXPIRED, message="Given up", document_text="", content_hash=""))
 
 
 def take_in(row: Internalization) -> None:
     """Register and load what a worker has made of a document. It is ready when it can be asked."""
     try:
         with transaction.atomic():
+            sessions.hold(row.workspace, row.session_key)
             row = Internalization.objects.select_for_update().get(pk=row.pk)
             if row.status != Status.RUNNING or not row.content_hash:
                 return
             if row.document_text:  # else it was registered before a server died
                 register(row, adapters.files().folder(row.content_hash))
     except ApiError as error:
-        finish(row, Status.FAILED, error=error.message, error_code=error.code, document_text="")
+        finish(row, Status.FAILED, error=error.message, error_code=error.code, document_text="", content_hash="")
         return
     finish(row, Status.READY, progress=1, message=load_made(row), content_hash="")
 
@@ -233,15 +262,3 @@ def load_made(row: Internalization) -> str:
 
 def finish(row: Internalization, status: Status, **fields: object) -> None:
     Internalization.objects.filter(pk=row.pk, status=Status.RUNNING).update(status=status, **fields)
-
-
-@transaction.atomic
-def end_session(workspace: Workspace, session_key: str) -> list[str]:
-    """Expire all adapters of a session, and give up what is still being made for it; returns the adapters' ids."""
-    living = Adapter.objects.filter(workspace=workspace, session_key=session_key).unexpired().select_for_update()
-    ids = dict(living.values_list("pk", "adapter_id"))
-    Adapter.objects.filter(pk__in=ids).update(expires_at=Now())
-    of_session = Internalization.objects.filter(workspace=workspace, session_key=session_key)
-    over = Q(status=Status.RUNNING) | Q(status=Status.READY, adapter__in=ids)
-    of_session.filter(over).update(status=Status.EXPIRED, document_text="")
-    return list(ids.values())

@@ -1,7 +1,7 @@
 """What was last known of requests, for those that come while Postgres is away.
 
-Only what a request without limits needs may be old: a limit, an adapter's time to live, and the login that a key was
-made from are the database's to judge.
+Only what a request without limits needs may be old: a limit, an adapter's time to live, whether its session has ended,
+and the login that a key was made from are the database's to judge.
 A key that is revoked on this server is forgotten at once.
 """
 
@@ -47,7 +47,8 @@ class Remembered:
 
 def may_be_old(facts: Facts) -> bool:
     is_of_login = facts.api_key is not None and facts.api_key.login_id is not None
-    return not (facts.is_limited or is_of_login or any(known.adapter.expires_at for known in facts.adapters.values()))
+    may_end = any(known.adapter.expires_at or known.adapter.session_key for known in facts.adapters.values())
+    return not (facts.is_limited or is_of_login or may_end)
 
 
 remembered = Remembered()

@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
-from inference import adapters, internalizing
+from inference import adapters, internalizing, sessions
 from inference.runtime import runtime
 from inference.views import d2l_shapes as shapes
 from workspace.audit import audit
@@ -39,7 +39,7 @@ def documents(request: HttpRequest, principal: Principal) -> HttpResponseBase:
         return listing(request, principal)
     try:
         fields = read_form(shapes.NewInternalization, typed(request))
-        row = internalizing.internalize(principal.workspace, shapes.wanted(fields))
+        row = internalizing.internalize(principal.workspace, shapes.wanted(fields), principal.api_key)
     except ApiError as error:
         return listing(request, principal, error.status, refusal=Refusal(error, FIELDS), typed=request.POST)
     audit(request, principal, "document.internalize", row, adapter_id=row.wanted_id, method=row.method)
@@ -66,7 +66,7 @@ def document(request: HttpRequest, principal: Principal, internalization_id: UUI
 def end_session(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     """Expire all adapters of a session."""
     key = shapes.readable("session_key", request.POST.get("session_key", ""))
-    expired = internalizing.end_session(principal.workspace, key)
+    expired = sessions.end(principal.workspace, key)
     audit(request, principal, "session.end", None, session_key=key, adapters=len(expired))
     messages.success(request, f"The session {key} has ended; {len(expired)} of its adapters expired now.")
     return redirect("documents")

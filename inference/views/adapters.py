@@ -1,6 +1,5 @@
 """The adapter endpoints of the contract's section 3."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from workspace.adapter_files import CONFIG, WEIGHTS
 from workspace.audit import audit
 from workspace.errors import ApiError, invalid
 from workspace.models import Adapter, AdapterState, Workspace
+from workspace.models.adapters import AdapterQuerySet
 from workspace.openapi.refusals import refusals
 from workspace.permissions import principal_of
 
@@ -31,9 +31,25 @@ MIB = 1 << 20
 class Adapters(APIView):
     parser_classes = (JSONParser, MultiPartParser)
 
-    @extend_schema(summary="List the workspace's adapters", responses=shapes.AdapterList)
+    @extend_schema(
+        summary="List the workspace's adapters",
+        parameters=[
+            OpenApiParameter(
+                "state",
+                enum=AdapterState.values,
+                description="Only these; expired ones are not listed otherwise.",
+            )
+        ],
+        responses=shapes.AdapterList,
+    )
     def get(self, request: Request) -> Response:
-        return Response({"adapters": adapters.describe(all_of(principal_of(request).workspace))})
+        workspace, state = principal_of(request).workspace, request.query_params.get("state")
+        if state is None:
+            return Response({"adapters": adapters.describe(living(workspace))})
+        if state not in AdapterState.values:
+            raise invalid("state", f"state must be one of {', '.join(AdapterState.values)}.")
+        rows = all_of(workspace).expired() if state == AdapterState.EXPIRED else living(workspace)
+        return Response({"adapters": [record for record in adapters.describe(rows) if record["state"] == state]})
 
     @extend_schema(
         summary="Register an adapter from a folder, from the hub, or by upload",
@@ -65,7 +81,7 @@ class AdaptersStatus(APIView):
     @extend_schema(summary="Slots and states", responses=shapes.AdapterStatus)
     def get(self, request: Request) -> Response:
         status = LOCAL_BACKEND.status()
-        records = adapters.describe(all_of(principal_of(request).workspace))
+        records = adapters.describe(living(principal_of(request).workspace))
         return Response(
             {
                 "max_active_loras": status.max_active_loras,
@@ -142,8 +158,13 @@ class UnloadAdapter(APIView):
         return answer(principal_of(request).workspace, adapter_id)
 
 
-def all_of(workspace: Workspace) -> Iterable[Adapter]:
+def all_of(workspace: Workspace) -> AdapterQuerySet:
     return Adapter.objects.filter(workspace=workspace).with_expiry()
+
+
+def living(workspace: Workspace) -> AdapterQuerySet:
+    """Those that can be used or made usable; the others stay for their history."""
+    return all_of(workspace).unexpired()
 
 
 def answer(workspace: Workspace, adapter_id: str) -> Response:

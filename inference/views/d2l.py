@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference import internalizing, training_jobs
+from inference import internalizing, sessions, training_jobs
 from inference.views import d2l_shapes as shapes
 from workspace.api.requests import number
 from workspace.audit import audit
@@ -28,6 +28,7 @@ class Internalize(APIView):
             **refusals(
                 *("document_empty", "document_not_text", "document_too_long", "hypernetwork_missing"),
                 *("adapter_exists", "adapter_incompatible", "no_free_slot", "engine_not_ready"),
+                *("adapter_expired", "credit_limit_exceeded"),
             ),
         },
         examples=[
@@ -46,7 +47,7 @@ class Internalize(APIView):
     def post(self, request: Request) -> Response:
         fields = shapes.NewInternalization.read(request.data)
         principal = principal_of(request)
-        row = internalizing.internalize(principal.workspace, shapes.wanted(fields))
+        row = internalizing.internalize(principal.workspace, shapes.wanted(fields), principal.api_key)
         audit(request, principal, "document.internalize", row, adapter_id=row.wanted_id, method=row.method)
         return Response(row.to_dict(), status=202 if row.status == Internalization.Status.RUNNING else 200)
 
@@ -86,7 +87,7 @@ class OneSession(APIView):
     def delete(self, request: Request, session_key: str) -> Response:
         principal = principal_of(request)
         key = shapes.readable("session_key", session_key)
-        expired = internalizing.end_session(principal.workspace, key)
+        expired = sessions.end(principal.workspace, key)
         audit(request, principal, "session.end", None, session_key=key, adapters=len(expired))
         return Response({"session_key": key, "expired": expired})
 

@@ -8,10 +8,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from billing.models import WorkspaceLimit
 from tests.d2l_service.conftest import POLICY, internalize
 from tests.http.test_chat_refusals import error
 from tests.serving import MODEL, Tenant
-from workspace.models import Adapter, AuditEntry, Internalization
+from workspace.models import Adapter, ApiKey, AuditEntry, Internalization
 
 QUESTION = "How many days do I have to return goods?"
 
@@ -64,6 +65,34 @@ def test_the_same_document_in_the_same_session_is_the_same_adapter_for_longer(te
     assert internalize(tenant, session_key="two").json()["adapter_id"] != first["adapter_id"]
     assert internalize(tenant, POLICY + " ", session_key="one").json()["adapter_id"] != first["adapter_id"]
     assert Adapter.objects.count() == 3
+
+
+def test_a_shorter_time_does_not_shorten_what_it_has(tenant: Tenant) -> None:
+    first = internalize(tenant, session_key="s", ttl_seconds=600).json()
+    shorter = internalize(tenant, session_key="s", ttl_seconds=5).json()
+    assert (shorter["expires_at"], shorter["ttl_seconds"]) == (first["expires_at"], 600)
+    endless = internalize(tenant, session_key="s").json()
+    assert (endless["expires_at"], endless["ttl_seconds"]) == (None, None)
+    again = internalize(tenant, session_key="s", ttl_seconds=5).json()
+    assert (again["id"], again["expires_at"], again["ttl_seconds"]) == (first["id"], None, None)
+
+
+def test_a_shorter_time_does_not_shorten_what_is_still_being_made(tenant: Tenant) -> None:
+    for wanted, kept in ((60, 60), (5, 60), (600, 600), (None, None), (5, None)):
+        record = internalize(tenant, method="distill", ttl_seconds=wanted).json()
+        assert (record["status"], record["ttl_seconds"]) == ("running", kept)
+
+
+@pytest.mark.parametrize("limit", ["key", "workspace"])
+@pytest.mark.parametrize("method", ["hypernet", "distill"])
+def test_nothing_is_made_once_the_credit_limit_is_used_up(tenant: Tenant, limit: str, method: str) -> None:
+    if limit == "key":
+        ApiKey.objects.filter(workspace=tenant.workspace).update(credit_limit_pence=0)
+    else:
+        WorkspaceLimit.objects.create(workspace=tenant.workspace, monthly_budget_pence=0)
+    assert error(internalize(tenant, method=method))[:2] == (402, "credit_limit_exceeded")
+    assert error(tenant.ask("Hi", max_tokens=1))[:2] == (402, "credit_limit_exceeded")
+    assert Internalization.objects.count() == 0
 
 
 def test_the_same_document_at_once_makes_one_adapter(tenant: Tenant) -> None:

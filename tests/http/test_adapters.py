@@ -193,6 +193,11 @@ def test_an_expired_adapter_is_410(tenant: Tenant, random_adapters: list[Path]) 
     assert error(tenant.ask("Hi", "mine"))[:2] == (410, "adapter_expired")
     assert error(tenant.load("mine"))[:2] == (410, "adapter_expired")
     assert tenant.http.get("/v1/adapters/mine").json()["state"] == "expired"
+    for address in ("/v1/adapters", "/v1/adapters/status", "/v1/adapters?state=loaded"):
+        assert tenant.http.get(address).json()["adapters"] == []
+    listed = tenant.http.get("/v1/adapters?state=expired").json()["adapters"]
+    assert [(record["spec"]["id"], record["state"]) for record in listed] == [("mine", "expired")]
+    assert error(tenant.http.get("/v1/adapters?state=gone")) == (400, "invalid_value", "state")
 
 
 def test_files_shared_by_content_outlive_one_of_their_adapters(tenant: Tenant, random_adapters: list[Path]) -> None:

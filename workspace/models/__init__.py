@@ -5,6 +5,7 @@ from workspace.models.device_logins import DeviceGrantRefused, DeviceLogin
 from workspace.models.internalizations import Internalization
 from workspace.models.invitations import Invitation
 from workspace.models.providers import ProviderCredential
+from workspace.models.sessions import EndedSession
 from workspace.models.training_jobs import TrainingJob
 from workspace.models.users import User
 from workspace.models.workspaces import Membership, Role, Workspace
@@ -18,6 +19,7 @@ __all__ = [
     "CliToken",
     "DeviceGrantRefused",
     "DeviceLogin",
+    "EndedSession",
     "Internalization",
     "Invitation",
     "Membership",
