@@ -1,23 +1,24 @@
 """Writing to the ledger: events in, one statement, each id once."""
 
-import json
 import uuid
 from collections.abc import Sequence
 
 from django.db import connection
 
-from billing.partitions import ensure_month, month_start
+from billing.partitions import ensure_month
 from billing.tariff import Tariff
-from billing.usage import NAMES, Row, Usage
+from billing.usage import NAMES, Usage
 from workspace.live import CHANNEL
 
 RATED = ("cost_gbp", "input_rate", "output_rate", "cached_rate", "rate_card_id")
+UNRATED = '"cost_gbp":null'
+BILLED_ELSEWHERE = '"cost_gbp":0'
 COLUMNS = ", ".join((*NAMES, *RATED))
 # Whoever listens hears, at the commit, the workspaces that have new events
 INSERT = f"""
     WITH stored AS (
         INSERT INTO billing_usageevent ({COLUMNS})
-        SELECT {COLUMNS} FROM jsonb_populate_recordset(NULL::billing_usageevent, %s::jsonb)
+        SELECT {COLUMNS} FROM json_populate_recordset(NULL::billing_usageevent, %s::json)
         ON CONFLICT DO NOTHING
         RETURNING workspace_id
     )
@@ -34,32 +35,29 @@ def record_event(usage: Usage) -> uuid.UUID:
     return usage.id
 
 
-def record_events(usages: Sequence[Usage], rows: Sequence[Row] | None = None) -> None:
+def record_events(usages: Sequence[Usage], texts: Sequence[str] | None = None) -> None:
     """Write a batch of events in one statement; those that are in the ledger already change nothing.
 
-    `rows` are the usages' `to_row`, for who has them already.
+    `texts` are the usages' `to_json`, for who has them already.
     """
-    rows = rows or [usage.to_row() for usage in usages]
-    for month in {month_start(usage.ts) for usage in usages}:
-        ensure_month(month)
+    texts = texts or [usage.to_json() for usage in usages]
+    for ts in {(usage.ts.year, usage.ts.month): usage.ts for usage in usages}.values():
+        ensure_month(ts)
     tariff = Tariff.load()
-    priced = [{**row, **rated(usage, tariff)} for usage, row in zip(usages, rows, strict=True)]
+    priced = (f"{text[:-1]},{rated(usage, tariff)}}}" for usage, text in zip(usages, texts, strict=True))
     with connection.cursor() as cursor:
-        cursor.execute(INSERT, [json.dumps(priced)])  # with its triggers a transaction of its own
+        cursor.execute(INSERT, [f"[{','.join(priced)}]"])  # with its triggers a transaction of its own
 
 
-def rated(usage: Usage, tariff: Tariff) -> Row:
-    """The event's cost and the rates used; all empty where no rate card applies, nothing where another node bills."""
+def rated(usage: Usage, tariff: Tariff) -> str:
+    """The event's `RATED` as members of a JSON object: its cost and the rates used.
+
+    What is left out is null: all of them where no rate card applies. Where another node bills, the cost is nothing.
+    """
     if usage.is_billed_elsewhere:
-        return {**dict.fromkeys(RATED), "cost_gbp": "0"}
+        return BILLED_ELSEWHERE
     card = tariff.card(usage.workspace_id, usage.provider, usage.model, usage.mode, usage.adapter_id, usage.ts)
     if card is None:
-        return dict.fromkeys(RATED)
+        return UNRATED
     cost = card.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
-    return {
-        "cost_gbp": str(cost),
-        "input_rate": str(card.input_rate),
-        "output_rate": str(card.output_rate),
-        "cached_rate": str(card.rate_of_cached),
-        "rate_card_id": str(card.id),
-    }
+    return f'"cost_gbp":{cost:f},{tariff.rates(card)}'

@@ -15,6 +15,7 @@ class Tariff:
     def __init__(self, cards: list[RateCard]) -> None:
         self.cards = sorted(cards, key=lambda card: card.rank, reverse=True)
         self.candidates: dict[Labels, list[RateCard]] = {}
+        self.written: dict[uuid.UUID, str] = {}
 
     @classmethod
     def load(cls) -> "Tariff":
@@ -38,3 +39,12 @@ class Tariff:
                 if card.workspace_id in (None, workspace_id) and card.covers(provider, model, mode, adapter_id)
             ]
         return next((card for card in self.candidates[labels] if card.holds_at(moment)), None)
+
+    def rates(self, card: RateCard) -> str:
+        """The rates of a card and its id as members of a JSON object, named as the ledger's columns."""
+        if card.id not in self.written:
+            self.written[card.id] = (
+                f'"input_rate":{card.input_rate:f},"output_rate":{card.output_rate:f},'
+                f'"cached_rate":{card.rate_of_cached:f},"rate_card_id":"{card.id}"'
+            )
+        return self.written[card.id]

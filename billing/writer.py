@@ -14,11 +14,11 @@ from django.db.utils import load_backend
 
 from billing.ledger import record_events
 from billing.spool import Spool
-from billing.usage import Row, Usage
+from billing.usage import Usage
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH = 1000
+MAX_BATCH = 2000
 RETRY_S = 0.25
 CONNECT_TIMEOUT_S = 2
 APPLICATION_NAME = "lab-workspace-meter"
@@ -29,7 +29,7 @@ class Entry:
     """An event on its way; `stored` is done once it survives any crash."""
 
     usage: Usage
-    row: Row
+    text: str
     stored: "Future[uuid.UUID]" = field(default_factory=Future)
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class Writer:
         self.thread.start()
 
     def put(self, usage: Usage) -> "Future[uuid.UUID]":
-        entry = Entry(usage, usage.to_row())  # here, in the caller's thread, while a commit runs
+        entry = Entry(usage, usage.to_json())  # here, in the caller's thread, while a commit runs
         self.queue.put(entry)
         return entry.stored
 
@@ -87,7 +87,7 @@ class Writer:
         while True:
             try:
                 if self.spool.size == 0:
-                    self.commit([entry.usage for entry in entries], [entry.row for entry in entries])
+                    self.commit([entry.usage for entry in entries], [entry.text for entry in entries])
                     return settle(entries)
             except Exception as error:  # whatever it is, it may not cost an event
                 self.note_away(error)
@@ -98,23 +98,24 @@ class Writer:
                 time.sleep(RETRY_S)
 
     def keep(self, entries: list[Entry]) -> None:
-        self.spool.append([entry.row for entry in entries])
+        self.spool.append([entry.usage.to_row() for entry in entries])
         settle(entries)
 
-    def commit(self, usages: list[Usage], rows: list[Row]) -> None:
-        """One transaction for all; if Postgres refuses one event, one for each, so that it stops no other."""
+    def commit(self, usages: list[Usage], texts: list[str]) -> None:
+        """One transaction for all; if Postgres refuses an event, halves, so that in the end it stops no other."""
         try:
-            record_events(usages, rows)
+            record_events(usages, texts)
         except (DataError, IntegrityError) as error:
             if len(usages) == 1:
-                self.reject(rows[0], error)
+                self.reject(usages[0], error)
                 return
-            for usage, row in zip(usages, rows, strict=True):
-                self.commit([usage], [row])
+            middle = len(usages) // 2
+            self.commit(usages[:middle], texts[:middle])
+            self.commit(usages[middle:], texts[middle:])
 
-    def reject(self, row: Row, error: Exception) -> None:
-        logger.error("Postgres refused event %s; it is kept in %s: %s", row["id"], self.rejects.path, error)
-        self.rejects.append([{**row, "refused": str(error)}])
+    def reject(self, usage: Usage, error: Exception) -> None:
+        logger.error("Postgres refused event %s; it is kept in %s: %s", usage.id, self.rejects.path, error)
+        self.rejects.append([{**usage.to_row(), "refused": str(error)}])
 
     def replay(self) -> None:
         """Bring the spool to Postgres, in order. What arrives meanwhile joins its end."""
@@ -122,7 +123,8 @@ class Writer:
             offset = 0
             while offset < self.spool.size:
                 rows, offset = self.spool.read(offset)
-                self.commit([Usage.from_row(row) for row in rows], rows)
+                usages = [Usage.from_row(row) for row in rows]
+                self.commit(usages, [usage.to_json() for usage in usages])
                 if entries := self.take(0):
                     self.keep(entries)
             self.spool.clear()
@@ -146,5 +148,6 @@ def own_connection() -> BaseDatabaseWrapper:
     settings = connections.settings[DEFAULT_DB_ALIAS]
     options = {key: value for key, value in settings["OPTIONS"].items() if key != "pool"}
     options |= {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": APPLICATION_NAME}
+    options["server_side_binding"] = True  # a batch travels beside its statement, and is not parsed as a part of it
     settings = {**settings, "OPTIONS": options}
     return load_backend(settings["ENGINE"]).DatabaseWrapper(settings, DEFAULT_DB_ALIAS)
