@@ -1,8 +1,8 @@
 """A workspace's own servers as backends: what compute peers and vLLM servers have in common."""
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import httpx
 from inference.backends.base import Backend, ChatDelta, ChatRequest, ChatUsage, Prepared
 from inference.backends.chat_body import OWN_SERVER, chat_body
 from inference.backends.counting import count_chat
-from inference.backends.refusals import Upstream, read_error, reason_of
+from inference.backends.refusals import SAID_LENGTH, Upstream, read_error, reason_of
 from inference.backends.streams import Server
 from inference.backends.transport import calls_to
 from inference.backends.upstream import stream_chat
@@ -99,37 +99,47 @@ class ComputeServer(Backend):
         Raises:
             ApiError: 503 `peer_unreachable`; else as the server refuses.
         """
-        secret = self.secret
-        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-        with self.failures(), calls_to(self.row.base_url, headers, timeout_s) as http:
-            answer = http.request(method, path, **options)
-            answer.raise_for_status()
-            is_json = answer.headers.get("content-type", "").startswith("application/json")
-            return answer.json() if is_json else None
-
-    @contextmanager
-    def failures(self) -> Iterator[None]:
+        answer = self.send(method, path, timeout_s, **options)
+        if not answer.is_success:
+            raise self.refused(answer)
+        if not answer.headers.get("content-type", "").startswith("application/json"):
+            return None
         try:
-            yield
-        except httpx.HTTPStatusError as error:
-            raise self.refused(error.response) from error
-        except httpx.HTTPError as error:
-            raise self.upstream.unavailable("could not be reached", reason_of(error)) from error
+            return answer.json()
         except ValueError as error:
             raise self.upstream.broken("sent what is not JSON") from error
 
+    def send(self, method: str, path: str, timeout_s: float = LOAD_TIMEOUT_S, **options: Any) -> httpx.Response:
+        """One call of its API, whatever it answers.
+
+        Raises:
+            ApiError: 503 `peer_unreachable`.
+        """
+        secret = self.secret
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        try:
+            with calls_to(self.row.base_url, headers, timeout_s) as http:
+                return http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise self.upstream.unavailable("could not be reached", reason_of(error)) from error
+
     def refused(self, answer: httpx.Response) -> ApiError:
         """A refusal of a load or a probe, as the answer a client gets."""
-        try:
-            said = read_error(answer.json())
-        except ValueError:
-            said = {}
-        code, message = said.get("code"), str(said.get("message") or f"HTTP {answer.status_code}")[:300]
+        said = said_in(answer)
+        code, message = said.get("code"), str(said.get("message") or f"HTTP {answer.status_code}")[:SAID_LENGTH]
         if answer.status_code in (401, 403):
             return ApiError(502, "upstream_refused_key", f"{self.upstream.name} refused the key it is called with.")
         if answer.status_code in (404, 409, 422) and isinstance(code, str):
             return ApiError(answer.status_code, code, f"{self.upstream.name}: {message}")
         return self.upstream.unavailable("refused", message.rstrip("."))
+
+
+def said_in(answer: httpx.Response) -> Mapping[str, Any]:
+    """The `error` object of an answer, empty if it holds none."""
+    try:
+        return read_error(answer.json())
+    except ValueError:
+        return {}
 
 
 def rows_of(listed: Any) -> list[dict[str, Any]]:

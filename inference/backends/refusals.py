@@ -57,6 +57,10 @@ class Upstream:
     def broken(self, what: str) -> ApiError:
         return ApiError(502, "upstream_failed", f"{self.name} {what}.")
 
+    def lacks_adapter(self) -> ApiError:
+        message = f"{self.name} does not hold the adapter now; load it there."
+        return ApiError(409, "adapter_not_available_on_backend", message)
+
     def of_status(self, error: Refused) -> ApiError:
         status, code = error.status, text_of(error.said, "code")
         if status in (401, 403):
@@ -65,8 +69,7 @@ class Upstream:
             headers = {"Retry-After": error.retry_after or RETRY_S}
             return ApiError(429, "upstream_busy", f"{self.name} takes no more requests now.", headers=headers)
         if code in {"adapter_not_found", "adapter_not_loaded", "adapter_expired"}:
-            message = f"{self.name} does not hold the adapter now; load it there."
-            return ApiError(409, "adapter_not_available_on_backend", message)
+            return self.lacks_adapter()
         if status in OUR_MISTAKES:
             reason = (text_of(error.said, "message") or "no reason given")[:SAID_LENGTH]
             message = f"{self.name} refused: {reason}"

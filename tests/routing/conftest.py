@@ -24,6 +24,7 @@ def upstream_server() -> Iterator[Upstream]:
 def upstream(upstream_server: Upstream) -> Upstream:
     upstream_server.asked.clear()
     upstream_server.adapters.clear()
+    upstream_server.is_fixed = False
     listed.known.clear()
     return upstream_server
 

@@ -6,7 +6,7 @@ import pytest
 
 from inference.models import ComputeBackend
 from inference.servers import check
-from tests.routing.conftest import ask, text_of
+from tests.routing.conftest import ask, error_of, text_of
 from tests.routing.upstream import KEY, Upstream
 from tests.serving import MODEL, Tenant
 from workspace.models import Adapter
@@ -59,6 +59,60 @@ def test_adapters_are_models_there_by_a_shared_path(vllm: Tenant, upstream: Upst
     assert upstream.asked[-1][2]["model"] == adapter.engine_key
     vllm.http.post("/v1/adapters/mine/unload", json={"backends": ["big"]}).raise_for_status()
     assert upstream.adapters == {}
+
+
+def test_what_it_holds_is_loaded_again_and_what_it_lacks_unloaded_without_an_error(
+    vllm: Tenant, upstream: Upstream, random_adapters: list
+) -> None:
+    vllm.register("mine", random_adapters[0]).raise_for_status()
+    for _ in range(2):
+        assert vllm.load("mine", backends=["big"]).raise_for_status().json()["state"] == "loaded"
+    upstream.adapters.clear()
+    vllm.http.post("/v1/adapters/mine/unload", json={"backends": ["big"]}).raise_for_status()
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"),
+    [("/nowhere", "No adapter found for /nowhere/"), ("/too-large", "LoRA rank 128 is greater than max_lora_rank 64.")],
+)
+def test_an_adapter_that_it_does_not_take_is_422_with_its_reason(
+    vllm: Tenant, random_adapters: list, folder: str, why: str
+) -> None:
+    ComputeBackend.objects.update(adapter_folder=folder)
+    vllm.register("mine", random_adapters[0]).raise_for_status()
+    refused = vllm.load("mine", backends=["big"])
+    assert error_of(refused) == (422, "adapter_incompatible", "backends")
+    assert why in refused.json()["error"]["message"]
+    placed = vllm.http.get("/v1/adapters/mine").json()["backends"]["big"]
+    assert (placed["state"], why in placed["error"]) == ("failed", True)
+
+
+def test_a_server_started_without_adapters_says_how_to_start_it(
+    vllm: Tenant, upstream: Upstream, random_adapters: list
+) -> None:
+    upstream.is_fixed = True
+    vllm.register("mine", random_adapters[0]).raise_for_status()
+    refused = vllm.load("mine", backends=["big"])
+    assert error_of(refused) == (422, "adapter_incompatible", "backends")
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" in refused.json()["error"]["message"]
+
+
+def test_its_key_refused_is_not_the_adapters_fault(vllm: Tenant, random_adapters: list) -> None:
+    row = ComputeBackend.objects.get()
+    row.api_key = "sk-wrong"
+    row.save()
+    vllm.register("mine", random_adapters[0]).raise_for_status()
+    assert error_of(vllm.load("mine", backends=["big"])) == (502, "upstream_refused_key", None)
+
+
+def test_a_lost_adapter_is_409_until_it_is_there_again(vllm: Tenant, upstream: Upstream, random_adapters: list) -> None:
+    vllm.register("mine", random_adapters[0]).raise_for_status()
+    vllm.load("mine", backends=["big"]).raise_for_status()
+    upstream.adapters.clear()
+    lost = ask(vllm, MODEL, x_hybrie_adapter_id="mine")
+    assert error_of(lost) == (409, "adapter_not_available_on_backend", None)
+    check(ComputeBackend.objects.get())
+    assert ask(vllm, MODEL, x_hybrie_adapter_id="mine").status_code == 200
 
 
 def test_after_a_restart_its_adapters_are_loaded_again(vllm: Tenant, upstream: Upstream, random_adapters: list) -> None:

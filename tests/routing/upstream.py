@@ -17,17 +17,20 @@ MODELS = (
     *("odd-choice", "endless", "broken", "whole"),
 )
 
+NOWHERE, TOO_LARGE = "/nowhere", "/too-large"  # folders of adapters that it does not load
+
 
 class CutOff(Exception):
     """Ends the connection where it is."""
 
 
 class Upstream:
-    """Asked requests are kept in `asked`: path, headers and body of each."""
+    """Asked requests are kept in `asked`: path, headers and body of each. `is_fixed`: it takes no more adapters."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self.adapters: dict[str, str] = {}
+        self.is_fixed = False
         self.listener = socket.socket()
         self.listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(self.app, interface="asgi3", lifespan="off", log_config=None, access_log=False)
@@ -60,17 +63,32 @@ class Upstream:
         elif scope["path"] == "/v1/chat/completions":
             await self.chat(body["model"], send)
         else:
-            await answer(send, 200, self.manage(scope["path"], body))
+            await self.manage(scope["path"], body, send)
 
-    def manage(self, path: str, body: dict[str, Any]) -> Any:
+    async def manage(self, path: str, body: dict[str, Any], send: Any) -> None:
+        """The adapters, with the answers of vLLM 0.32."""
+        name, folder = body.get("lora_name"), body.get("lora_path")
         if path == "/v1/models":
-            rows = [{"id": name, "parent": None} for name in MODELS]
-            return {"data": rows + [{"id": name, "parent": "fine"} for name in self.adapters]}
-        if path == "/v1/load_lora_adapter":
-            self.adapters[body["lora_name"]] = body["lora_path"]
-        elif path == "/v1/unload_lora_adapter":
-            del self.adapters[body["lora_name"]]
-        return "Success"
+            rows = [{"id": model, "parent": None} for model in MODELS]
+            await answer(send, 200, {"data": rows + [{"id": held, "parent": "fine"} for held in self.adapters]})
+        elif self.is_fixed:
+            await answer(send, 404, {"detail": "Not Found"})
+        elif path == "/v1/load_lora_adapter" and name in self.adapters:
+            await answer(send, 400, vllm_error(400, f"The lora adapter '{name}' has already been loaded."))
+        elif path == "/v1/load_lora_adapter" and folder.startswith(NOWHERE):
+            await answer(send, 404, vllm_error(404, f"Loading lora {name} failed: No adapter found for {folder}"))
+        elif path == "/v1/load_lora_adapter" and folder.startswith(TOO_LARGE):
+            cause = "Worker failed with error 'LoRA rank 128 is greater than max_lora_rank 64.'"
+            said = f"Call to add_lora method failed: {cause}, please check the stack trace above for the root cause"
+            await answer(send, 500, vllm_error(500, said))
+        elif path == "/v1/load_lora_adapter":
+            self.adapters[name] = folder
+            await send_text(send, f"Success: LoRA adapter '{name}' added successfully.")
+        elif name not in self.adapters:
+            await answer(send, 404, vllm_error(404, f"The lora adapter '{name}' cannot be found."))
+        else:
+            del self.adapters[name]
+            await send_text(send, f"Success: LoRA adapter '{name}' removed successfully.")
 
     async def chat(self, model: str, send: Any) -> None:
         if model == "stuck":
@@ -141,3 +159,13 @@ async def answer(send: Any, status: int, body: Any, *headers: tuple[bytes, bytes
     json_type = (b"content-type", b"application/json")
     await send({"type": "http.response.start", "status": status, "headers": [json_type, *headers]})
     await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+
+async def send_text(send: Any, text: str) -> None:
+    """Without a content type, as vLLM does."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+def vllm_error(status: int, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "BadRequestError", "param": None, "code": status}}
