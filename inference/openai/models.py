@@ -7,9 +7,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference.backends.peer import ENTRY_NODE_HEADER
-from inference.models import ComputeBackend
 from inference.runtime import runtime
-from workspace.models import Adapter, AdapterState, Workspace
+from inference.served import ServedModel, models_of
 from workspace.permissions import principal_of
 
 OWNER = "lab-workspace"
@@ -39,46 +38,24 @@ class ListModels(APIView):
         summary="List the served model, its aliases, the loaded adapters and the servers' models",
     )
     def get(self, request: Request) -> Response:
-        workspace = principal_of(request).workspace
-        rows = {name: row(name, "base", runtime.started_at) for name in runtime.names}
-        loaded = Adapter.objects.filter(workspace=workspace, placements__state=AdapterState.LOADED).unexpired()
-        for adapter in loaded.distinct():
-            created = int(adapter.created_at.timestamp())
-            adapted = row(adapter.adapter_id, "adapter", created)
-            rows.setdefault(adapter.adapter_id, {**adapted, "parent": adapter.base_model})
-        if ENTRY_NODE_HEADER not in request.headers:  # what another node sends here is not sent on
-            for name, server in models_of_servers(workspace).items():
-                rows.setdefault(name, server_row(name, server))
-        return Response({"object": "list", "data": list(rows.values())})
+        is_for_a_node = ENTRY_NODE_HEADER in request.headers  # what another node sends here is not sent on
+        models = models_of(principal_of(request).workspace, with_servers=not is_for_a_node)
+        rows = [row(model) for model in models if model.adapter is None or model.is_ready]
+        return Response({"object": "list", "data": rows})
 
 
-def models_of_servers(workspace: Workspace) -> dict[str, ComputeBackend]:
-    """The base models of the workspace's own servers, each with a server that has it: one that is reachable, if any."""
-    found: dict[str, ComputeBackend] = {}
-    for server in ComputeBackend.objects.filter(workspace=workspace):
-        for name in server.served_models:
-            if name not in found or (server.reachable and not found[name].reachable):
-                found[name] = server
-    return found
-
-
-def server_row(name: str, server: ComputeBackend) -> dict[str, Any]:
-    found = row(name, "base", int(server.created_at.timestamp()))
+def row(model: ServedModel) -> dict[str, Any]:
+    """The base model of this node can be asked for and tuned even while it starts."""
+    adapter, server = model.adapter, model.server
+    is_own_base = adapter is None and server is None
+    source = adapter or server
     return {
-        **found,
-        "owned_by": server.name,
-        "inference": {"enabled": server.reachable},
-        "fine_tuning": {"supported": False, "enabled": False},
-    }
-
-
-def row(name: str, kind: str, created: int) -> dict[str, Any]:
-    return {
-        "id": name,
+        "id": model.name,
         "object": "model",
-        "created": created,
-        "owned_by": OWNER,
-        "model_kind": kind,
-        "inference": {"enabled": True},
-        "fine_tuning": {"supported": kind == "base", "enabled": kind == "base"},
+        "created": int(source.created_at.timestamp()) if source else runtime.started_at,
+        "owned_by": server.name if server else OWNER,
+        "model_kind": "adapter" if adapter else "base",
+        "inference": {"enabled": model.is_ready or is_own_base},
+        "fine_tuning": {"supported": is_own_base, "enabled": is_own_base},
+        **({"parent": adapter.base_model} if adapter else {}),
     }

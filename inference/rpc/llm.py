@@ -100,13 +100,18 @@ async def continued(
     call: Call, session_id: str, max_tokens: int, sampling: pb.SamplingParams | None, more: Sequence[int] = ()
 ) -> tuple[Completion, Session]:
     """An admitted request for what follows the session's prompt."""
-    session = sessions.find(session_id, (await in_thread(call.identify)).workspace.pk)
+    principal, facts = await recognised(call.request, adapters_of(call, sessions.peek(session_id)))
+    session = sessions.find(session_id, principal.workspace.pk)
     hints = hints_of(call, session)
-    principal, facts = await recognised(call.request, hints.adapters(session.model))
     params = params_of(sampling) if sampling is not None else session.params
     params = replace(params, max_tokens=max_tokens or None, seed=session.params.seed)
     body = body_of(session, [*session.prompt, *more], params)
     return await admit(principal, facts, body, hints, call.request_id), session
+
+
+def adapters_of(call: Call, session: Session | None) -> frozenset[str]:
+    """The names that may be adapters', before it is known who asks; none if there is no such session."""
+    return hints_of(call, session).adapters(session.model) if session else frozenset()
 
 
 def hints_of(call: Call, session: Session) -> RouteHints:

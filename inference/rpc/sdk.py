@@ -10,9 +10,10 @@ from inference.rpc.calls import Call, Context
 from inference.rpc.generated import hybrie_sdk_pb2 as pb
 from inference.rpc.generated.hybrie_sdk_pb2_grpc import HybrieSdkServiceServicer
 from inference.runtime import VERSION, runtime
+from inference.served import ServedModel, models_of
 from inference.threads import in_thread
 from workspace.errors import ApiError
-from workspace.models import Adapter, AdapterState, Role
+from workspace.models import AdapterState, Role
 from workspace.permissions import require
 
 GIB = 1 << 30
@@ -62,27 +63,22 @@ class SdkService(HybrieSdkServiceServicer):
 
 
 def listed(call: Call, only_loaded: bool) -> list[pb.ModelInfo]:
-    """The base model under each of its names, and the workspace's adapters. Blocks."""
-    principal = call.identify()
-    models = [
-        pb.ModelInfo(id=name, name=name, type="llm", variant="base", is_loaded=runtime.ready.is_set())
-        for name in runtime.names
-    ]
-    for adapter in Adapter.objects.filter(workspace=principal.workspace).with_expiry():
-        is_loaded = adapter.state(adapter.has_expired) == AdapterState.LOADED  # type: ignore[attr-defined]
-        if is_loaded or not only_loaded:
-            models.append(
-                pb.ModelInfo(
-                    id=adapter.adapter_id,
-                    name=adapter.name or adapter.adapter_id,
-                    type="llm",
-                    variant="adapter",
-                    is_loaded=is_loaded,
-                    size_gb=adapter.size_bytes / GIB,
-                    description=f"LoRA adapter of {adapter.base_model}",
-                )
-            )
-    return models
+    """What `GET /v1/models` lists and, unless `only_loaded`, what is not ready now. Blocks."""
+    workspace = call.identify().workspace
+    models = models_of(workspace, with_servers=not call.hints.from_entry_node)
+    return [info(model) for model in models if model.is_ready or not only_loaded]
+
+
+def info(model: ServedModel) -> pb.ModelInfo:
+    described = pb.ModelInfo(id=model.name, name=model.name, type="llm", variant="base", is_loaded=model.is_ready)
+    if model.adapter:
+        described.variant = "adapter"
+        described.name = model.adapter.name or model.name
+        described.size_gb = model.adapter.size_bytes / GIB
+        described.description = f"LoRA adapter of {model.adapter.base_model}"
+    elif model.server:
+        described.description = f"served by {model.server.name}"
+    return described
 
 
 def loaded(call: Call, model: str) -> str:

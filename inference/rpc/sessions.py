@@ -45,6 +45,11 @@ class Sessions:
             self.open[name] = session
         return name
 
+    def peek(self, name: str) -> Session | None:
+        """Whoever's it is: `find` says whether the caller may continue it."""
+        with self.lock:
+            return self.open.get(name)
+
     def find(self, name: str, workspace_id: uuid.UUID) -> Session:
         """
         Raises:
