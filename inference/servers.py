@@ -1,7 +1,9 @@
 """What can be done with a workspace's own servers: register, remove, check, bring back to the wanted state."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from django.db import IntegrityError, transaction
@@ -91,16 +93,26 @@ def name_of(url: str) -> str:
 
 
 def remove(row: ComputeBackend) -> None:
-    """Forget the server. What it holds is unloaded if it can be reached; adapters are no longer placed on it."""
-    backend = server_of(row)
+    """Forget the server; adapters are no longer placed on it. Once that is committed, what it holds is unloaded.
+
+    Call it in a transaction with the entry that it leaves in the audit log.
+    """
     placed = AdapterPlacement.objects.filter(backend=row.name, adapter__workspace=row.workspace)
-    for placement in placed.filter(state=AdapterState.LOADED).select_related("adapter") if row.reachable else ():
-        try:
-            backend.unload(placement.adapter.engine_key)
-        except ApiError as error:
-            logger.info("an adapter stays loaded on a server that is removed: %s", error.message)
+    loaded = placed.filter(state=AdapterState.LOADED).select_related("adapter") if row.reachable else ()
+    keys = [placement.adapter.engine_key for placement in loaded]
+    backend = server_of(row)
     placed.delete()
     row.delete()
+    transaction.on_commit(partial(unload_all, backend, keys))
+
+
+def unload_all(backend: ComputeServer, keys: Iterable[str]) -> None:
+    """As far as the server can be reached."""
+    for key in keys:
+        try:
+            backend.unload(key)
+        except ApiError as error:
+            logger.info("an adapter stays loaded on a server that is removed: %s", error.message)
 
 
 def check(row: ComputeBackend) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -24,6 +25,13 @@ class AuditedAdmin(ModelAdmin):
         for obj in queryset:
             audit_admin(request, "delete", obj)
         return super().log_deletions(request, queryset)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Rows that are deleted together are deleted with their entries or not at all."""
+        if "delete_selected" not in request.POST.getlist("action"):
+            return super().response_action(request, queryset)
+        with transaction.atomic():
+            return super().response_action(request, queryset)
 
 
 class ReadOnlyAdmin(ModelAdmin):

@@ -10,7 +10,7 @@ from unfold.admin import ModelAdmin
 
 from inference.backends import LOCAL_BACKEND
 from inference.models import ComputeBackend, EntryNode, ManagedProvider
-from inference.servers import check
+from inference.servers import check, remove
 from workspace.audit import audit_admin
 from workspace.audited_admin import AuditedAdmin
 from workspace.outbound import AddressRefused, AddressUnknown, destination
@@ -69,6 +69,13 @@ class ComputeBackendAdmin(AuditedAdmin):
     list_filter = ("kind", "reachable")
     search_fields = ("name", "http_url")
     readonly_fields = ("reachable", "failures", "open_until", "checked_at", "last_error", "served_models")
+
+    def delete_model(self, request: HttpRequest, obj: ComputeBackend) -> None:
+        remove(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ComputeBackend]) -> None:
+        for server in queryset:
+            remove(server)
 
 
 @admin.register(EntryNode)

@@ -59,9 +59,10 @@ def probe_backend(request: HttpRequest, principal: Principal, backend_id: UUID) 
 @require_POST
 @page(writes=Role.ADMIN)
 def remove_backend(request: HttpRequest, principal: Principal, backend_id: UUID) -> HttpResponseBase:
-    row = get_object_or_404(ComputeBackend, pk=backend_id, workspace=principal.workspace)
-    audit(request, principal, "compute_backend.delete", row, name=row.name)
-    servers.remove(row)
+    with transaction.atomic():
+        row = get_object_or_404(ComputeBackend, pk=backend_id, workspace=principal.workspace)
+        audit(request, principal, "compute_backend.delete", row, name=row.name)
+        servers.remove(row)
     messages.success(request, f"{row.name} is removed; nothing is sent to it any more.")
     return redirect("backends")
 

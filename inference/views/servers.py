@@ -71,9 +71,10 @@ class OneBackend(APIView):
     @extend_schema(summary="Remove one of the own servers", tags=["compute"], responses={204: None})
     def delete(self, request: Request, backend_id: UUID) -> Response:
         principal = principal_of(request)
-        row = get_object_or_404(ComputeBackend, pk=backend_id, workspace=principal.workspace)
-        audit(request, principal, "compute_backend.delete", row, name=row.name)
-        servers.remove(row)
+        with transaction.atomic():
+            row = get_object_or_404(ComputeBackend, pk=backend_id, workspace=principal.workspace)
+            audit(request, principal, "compute_backend.delete", row, name=row.name)
+            servers.remove(row)
         return Response(status=204)
 
 

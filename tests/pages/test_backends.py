@@ -48,6 +48,21 @@ def test_a_removed_server_is_gone(admin: Client, upstream: Upstream) -> None:
     assert AuditEntry.objects.filter(action="compute_backend.delete").exists()
 
 
+def test_a_removal_that_fails_leaves_no_entry(
+    admin: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = added(admin, upstream)
+    monkeypatch.setattr(ComputeBackend, "delete", fail)
+    with pytest.raises(ZeroDivisionError):
+        admin.post(f"/backends/{row.pk}/remove")
+    assert ComputeBackend.objects.exists()
+    assert not AuditEntry.objects.filter(action="compute_backend.delete").exists()
+
+
+def fail(row: ComputeBackend) -> None:
+    raise ZeroDivisionError
+
+
 def test_a_refusal_stands_beside_its_field_with_the_apis_code(admin: Client, upstream: Upstream) -> None:
     added(admin, upstream)
     for field, code, form in (

@@ -1,5 +1,7 @@
 """The operator's own keys and a workspace's servers, as the admin console keeps them."""
 
+from pathlib import Path
+
 import pytest
 from django.test import Client
 
@@ -7,7 +9,7 @@ from inference.models import ComputeBackend, ManagedProvider
 from tests.routing.conftest import ask, bring_key, text_of
 from tests.routing.upstream import KEY, Upstream
 from tests.serving import Tenant
-from workspace.models import User
+from workspace.models import Adapter, AuditEntry, User
 
 PROVIDERS = "/admin/inference/managedprovider/add/"
 BACKENDS = "/admin/inference/computebackend/add/"
@@ -44,3 +46,32 @@ def test_servers_are_registered_there_too_and_their_addresses_checked(
     page = staff.get(f"/admin/inference/computebackend/{row.pk}/change/")
     assert page.status_code == 200
     assert KEY not in page.content.decode()
+
+
+@pytest.mark.parametrize("is_one_of_many", [False, True])
+def test_one_that_is_removed_there_holds_no_adapters_and_has_its_entry(
+    tenant: Tenant, staff: Client, upstream: Upstream, random_adapters: list[Path], is_one_of_many: bool
+) -> None:
+    body = {"name": "big", "http_url": upstream.url, "api_key": KEY}
+    tenant.http.post("/v1/compute/backends", json=body).raise_for_status()
+    tenant.register("mine", random_adapters[0]).raise_for_status()
+    tenant.load("mine", backends=["big"]).raise_for_status()
+    row = ComputeBackend.objects.get()
+
+    def remove() -> None:
+        if is_one_of_many:
+            fields = {"action": "delete_selected", "_selected_action": [str(row.pk)], "post": "yes"}
+            staff.post("/admin/inference/computebackend/", fields)
+        else:
+            staff.post(f"/admin/inference/computebackend/{row.pk}/delete/", {"post": "yes"})
+
+    def entries() -> int:
+        return AuditEntry.objects.filter(action="compute_backend.delete", source="admin").count()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ComputeBackend, "delete", lambda row: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            remove()
+    assert (len(upstream.adapters), Adapter.objects.get().placements.count(), entries()) == (1, 1, 0)
+    remove()
+    assert (len(upstream.adapters), Adapter.objects.get().placements.count(), entries()) == (0, 0, 1)

@@ -9,7 +9,7 @@ from inference.servers import check
 from tests.routing.conftest import ask, error_of, text_of
 from tests.routing.upstream import KEY, Upstream
 from tests.serving import MODEL, Tenant
-from workspace.models import Adapter
+from workspace.models import Adapter, AuditEntry
 
 NewTenant = Callable[[str], Tenant]
 
@@ -113,6 +113,22 @@ def test_a_lost_adapter_is_409_until_it_is_there_again(vllm: Tenant, upstream: U
     assert error_of(lost) == (409, "adapter_not_available_on_backend", None)
     check(ComputeBackend.objects.get())
     assert ask(vllm, MODEL, x_hybrie_adapter_id="mine").status_code == 200
+
+
+def test_one_that_is_removed_has_its_adapters_unloaded(vllm: Tenant, upstream: Upstream, random_adapters: list) -> None:
+    vllm.register("mine", random_adapters[0]).raise_for_status()
+    vllm.load("mine", backends=["big"]).raise_for_status()
+    path = f"/v1/compute/backends/{ComputeBackend.objects.get().pk}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ComputeBackend, "delete", lambda row: 1 / 0)
+        assert vllm.http.delete(path).status_code == 500
+    assert upstream.adapters
+    assert Adapter.objects.get().placements.exists()
+    assert not AuditEntry.objects.filter(action="compute_backend.delete").exists()
+    assert vllm.http.delete(path).status_code == 204
+    assert upstream.adapters == {}
+    assert not Adapter.objects.get().placements.exists()
+    assert AuditEntry.objects.filter(action="compute_backend.delete").count() == 1
 
 
 def test_after_a_restart_its_adapters_are_loaded_again(vllm: Tenant, upstream: Upstream, random_adapters: list) -> None:
