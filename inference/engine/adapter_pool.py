@@ -13,6 +13,7 @@ from typing import Literal, Protocol, TypeVar
 from inference.engine.adapter_file import AdapterInfo, AdapterWeights, read_adapter
 from inference.engine.errors import AdapterNotLoaded, NoFreeSlot, UnloadTimeout
 from inference.engine.lora import LoraSlots, Slot
+from inference.engine.passing_thread import on_passing_thread
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class AdapterPool:
                 return present.snapshot()
             adapter = self.adapters[key] = Adapter(key, pinned)
         try:
-            weights = read_adapter(path, self.lora.spec, self.lora.max_rank)
+            weights = on_passing_thread(lambda: read_adapter(path, self.lora.spec, self.lora.max_rank))
             victim = self.claim_slot()
         except BaseException:
             self.forget(adapter)

@@ -15,6 +15,7 @@ from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineStopped, InvalidRequest, PromptTooLong, QueueFull
 from inference.engine.kv_budget import plan_kv
 from inference.engine.model_runner import ModelRunner, StepRow
+from inference.engine.passing_thread import on_passing_thread
 from inference.engine.prefill_pace import PrefillPace
 from inference.engine.prefix_cache import PrefixCache
 from inference.engine.request import GenerationRequest, Output
@@ -62,14 +63,16 @@ class Engine:
         self.default_sampling = recommended_sampling(config.model_path)
         kv_plan = plan_kv(config, dtype, device)
         self.max_len = kv_plan.max_len
-        self.runner = ModelRunner.load(
-            config.model_path,
-            dtype,
-            device,
-            config.max_active_loras,
-            config.max_lora_rank,
-            kv_plan.tokens,
-            kv_plan.max_len,
+        self.runner = on_passing_thread(
+            lambda: ModelRunner.load(
+                config.model_path,
+                dtype,
+                device,
+                config.max_active_loras,
+                config.max_lora_rank,
+                kv_plan.tokens,
+                kv_plan.max_len,
+            )
         )
         self.prefixes = PrefixCache(self.runner.kv, kv_plan.prefix_tokens)
         self.pool = AdapterPool(self.runner.lora, self.between_steps, on_evict, self.prefixes.drop_adapter)
@@ -149,7 +152,8 @@ class Engine:
 
     def check_adapter(self, path: Path) -> AdapterInfo:
         """Read an adapter's folder without loading it. Raises AdapterIncompatible."""
-        return read_adapter(path, self.runner.spec, self.config.max_lora_rank).info
+        spec, max_rank = self.runner.spec, self.config.max_lora_rank
+        return on_passing_thread(lambda: read_adapter(path, spec, max_rank)).info
 
     def load_adapter(self, key: str, path: Path, pinned: bool = False) -> AdapterSnapshot:
         """See `AdapterPool.load`. Raises AdapterIncompatible, NoFreeSlot, EngineStopped."""
