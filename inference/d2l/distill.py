@@ -123,7 +123,7 @@ def prepare(
     folder: Path,
     seed: int,
 ) -> Exercise:
-    engine = Engine(EngineConfig(model_folder))
+    engine = Engine(EngineConfig(model_folder, dtype="float32"))  # gradients and factors lose facts in bfloat16
     engine.start()
     try:
         pieces = sentences(document, engine.tokenizer)

@@ -16,7 +16,7 @@ FACT = "The harbour office of Porto opens at 6:45 in the morning."
 def test_it_begins_with_the_hypernetwork_and_goes_on(
     engine: Engine, smollm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distill, "MOST_EPOCHS", 8)  # in bfloat16 three are too few
+    monkeypatch.setattr(distill, "MOST_EPOCHS", 3)
     told: list[tuple[float, str]] = []
     files = [SHIPPED / "smollm2-135m-instruct.safetensors"]
     made = distill.distill(smollm_path, FACT, tmp_path, lambda *point: told.append(point), lambda: False, files)
