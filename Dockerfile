@@ -19,6 +19,8 @@ RUN /venv/bin/pip install --constraint constraints.txt ".[otel]" \
 
 FROM python:3.11-slim-bookworm
 
+# A C compiler: the engine compiles some of its operations for the processor it runs on
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 lab && useradd --uid 10001 --gid lab --home-dir /data --no-create-home lab \
     && install --directory --owner=lab --group=lab /data
 COPY --from=build /venv /venv

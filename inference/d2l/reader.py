@@ -49,7 +49,7 @@ class Reader:
         self.opening = Opening.of(tokenizer)
         embedding = decoder.weights.embedding
         self.dtype, self.device = embedding.dtype, embedding.device
-        self.builder = StepBuilder(decoder.spec, self.dtype, self.device)
+        self.builder = StepBuilder(decoder.operations, self.device)
         self.opening_kv = self.read_opening(Trace(self.spec.kv_size))
 
     @torch.inference_mode()

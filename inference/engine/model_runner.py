@@ -13,6 +13,7 @@ from inference.engine.families import describe
 from inference.engine.kv_cache import KVCache
 from inference.engine.lora import LoraSlots
 from inference.engine.memory import release_freed
+from inference.engine.operations import choose_operations
 from inference.engine.step import StepBuilder, StepRow
 from inference.engine.weights import load_weights
 
@@ -27,7 +28,7 @@ class ModelRunner:
         self.decoder = decoder
         self.kv = kv
         self.lora = lora
-        self.builder = StepBuilder(decoder.spec, kv.dtype, kv.device)
+        self.builder = StepBuilder(decoder.operations, kv.device)
 
     @classmethod
     def load(
@@ -39,12 +40,14 @@ class ModelRunner:
         max_rank: int,
         kv_tokens: int,
         max_len: int,
+        compiled: bool = True,
     ) -> "ModelRunner":
         """Load a model folder in the transformers layout.
 
         Args:
             kv_tokens: how many tokens the KV cache may hold in all.
             max_len: the most tokens of one sequence.
+            compiled: whether to compile operations where that works.
 
         Raises:
             ModelUnsupported: the family, an option or the weights cannot be served.
@@ -54,7 +57,8 @@ class ModelRunner:
         except (OSError, ValueError, KeyError) as error:
             raise ModelUnsupported(f"config.json cannot be read: {str(error).splitlines()[0]}") from error
         spec = describe(config)
-        decoder = Decoder(spec, load_weights(path, spec, dtype, device), max_len)
+        operations = choose_operations(spec, dtype, device, max_len, compiled)
+        decoder = Decoder(spec, load_weights(path, spec, dtype, device, operations), operations)
         release_freed()
         kv = KVCache(spec, dtype, device, kv_tokens, max_len)
         return cls(decoder, kv, LoraSlots(spec, dtype, device, max_slots, max_rank))

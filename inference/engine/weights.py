@@ -15,7 +15,8 @@ from torch import Tensor
 from inference.engine.errors import ModelUnsupported
 from inference.engine.families import DecoderSpec
 from inference.engine.linear import Linear, linear
-from inference.engine.norm import Norm, rms_norm
+from inference.engine.norm import Norm
+from inference.engine.operations import Operations
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -49,7 +50,8 @@ class ModelWeights:
 class Checkpoint:
     """The tensors of a model folder, single or sharded, in the dtype and on the device asked for."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device, operations: Operations) -> None:
+        self.operations = operations
         self.dtype, self.device = dtype, device
         self.stack = ExitStack()
         self.place: dict[str, safe_open] = {}
@@ -72,7 +74,7 @@ class Checkpoint:
         return self.take(name) + spec.norm_offset if spec.norm_offset else self.take(name)
 
     def norm(self, name: str, spec: DecoderSpec) -> Norm:
-        return rms_norm(self.norm_weight(name, spec), spec.norm_eps)
+        return self.operations.norm(self.norm_weight(name, spec))
 
 
 def shards(folder: Path) -> Iterator[Path]:
@@ -83,14 +85,16 @@ def shards(folder: Path) -> Iterator[Path]:
         yield folder / SINGLE
 
 
-def load_weights(folder: Path, spec: DecoderSpec, dtype: torch.dtype, device: torch.device) -> ModelWeights:
+def load_weights(
+    folder: Path, spec: DecoderSpec, dtype: torch.dtype, device: torch.device, operations: Operations
+) -> ModelWeights:
     """Read and fuse the weights of a model folder.
 
     Raises:
         ModelUnsupported: a tensor is missing or a file cannot be read.
     """
     try:
-        checkpoint = Checkpoint(folder, dtype, device)
+        checkpoint = Checkpoint(folder, dtype, device, operations)
         with checkpoint.stack:
             embedding = checkpoint.take("model.embed_tokens.weight")
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # to pack a weight keeps one thread busy

@@ -223,4 +223,4 @@ def test_only_plain_files_are_opened(adapter: Path, spec: DecoderSpec, name: str
 
 def test_an_adapter_of_another_base_model_is_refused(adapter: Path) -> None:
     with pytest.raises(AdapterIncompatible, match="shape"):
-        read_adapter(adapter, describe(CONFIGS["gemma3"]), 64)
+        read_adapter(adapter, describe(CONFIGS["yarn"]), 64)

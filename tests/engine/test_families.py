@@ -13,13 +13,14 @@ from tests.engine.tiny_models import CONFIGS, Running, load_runner, make_model, 
 TOLERANCE = 1e-4
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     ("name", "stored"),
     [*((name, torch.float32) for name in CONFIGS), ("qwen2", torch.float16), ("gemma3", torch.bfloat16)],
 )
-def test_logits_equal_those_of_transformers(name: str, stored: torch.dtype, tmp_path: Path) -> None:
+def test_logits_equal_those_of_transformers(name: str, stored: torch.dtype, compiled: bool, tmp_path: Path) -> None:
     path = make_model(name, tmp_path, stored)
-    runner, model = load_runner(path), reference(path)
+    runner, model = load_runner(path, compiled=compiled), reference(path)
     generator = torch.Generator().manual_seed(1)
     prompts = [torch.randint(0, 300, (length,), generator=generator).tolist() for length in (5, 40, 1, 150)]
     sequences = [Running(runner, prompt) for prompt in prompts]

@@ -40,11 +40,12 @@ def install(runner: ModelRunner, path: Path) -> Slot:
     return runner.lora.install(read_adapter(path, runner.spec, 64))
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_mixed_batch_equals_peft_row_by_row(name: str, tmp_path: Path) -> None:
+def test_a_mixed_batch_equals_peft_row_by_row(name: str, compiled: bool, tmp_path: Path) -> None:
     path = make_model(name, tmp_path)
     adapters = [make_adapter(path, tmp_path / f"a{i}", i, **options) for i, options in enumerate(VARIANTS)]
-    runner = load_runner(path)
+    runner = load_runner(path, compiled=compiled)
     slots = [install(runner, adapter) for adapter in adapters]
     models = [reference(path, adapter) for adapter in adapters] + [reference(path)] * 2
     generator = torch.Generator().manual_seed(2)
@@ -67,6 +68,7 @@ def test_a_mixed_batch_equals_peft_row_by_row(name: str, tmp_path: Path) -> None
             torch.testing.assert_close(row, expected, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     "uses",
     [
@@ -77,10 +79,10 @@ def test_a_mixed_batch_equals_peft_row_by_row(name: str, tmp_path: Path) -> None
         [1, *[0] * 4, *[2] * 20],
     ],
 )
-def test_several_rows_share_an_adapter(uses: list[int], tmp_path: Path) -> None:
+def test_several_rows_share_an_adapter(uses: list[int], compiled: bool, tmp_path: Path) -> None:
     path = make_model("llama", tmp_path)
     adapters = [make_adapter(path, tmp_path / f"a{i}", i) for i in range(3)]
-    runner = load_runner(path)
+    runner = load_runner(path, compiled=compiled)
     slots = [install(runner, adapter) for adapter in adapters]
     models = [reference(path, adapter) for adapter in adapters]
     sequences = [Running(runner, [3, index, 7], slots[use]) for index, use in enumerate(uses)]
@@ -94,7 +96,7 @@ def test_several_rows_share_an_adapter(uses: list[int], tmp_path: Path) -> None:
 def test_slots_used_together_are_drawn_together_one_copy_a_step(tmp_path: Path) -> None:
     path = make_model("llama", tmp_path)
     adapters = [make_adapter(path, tmp_path / f"a{i}", i) for i in range(12)]
-    runner = load_runner(path, max_slots=12)
+    runner = load_runner(path, max_slots=12, compiled=False)
     slots = [install(runner, adapter) for adapter in adapters]
     runner.lora.remove(slots[4])
     using = [0, 3, 7, 11]

@@ -32,7 +32,7 @@ SIZES = {
 }
 
 CONFIGS: dict[str, PretrainedConfig] = {
-    "llama": LlamaConfig(**SIZES, tie_word_embeddings=True),
+    "llama": LlamaConfig(**SIZES, head_dim=32, tie_word_embeddings=True),
     "llama3-rope": LlamaConfig(
         **SIZES,
         rope_parameters={
@@ -55,7 +55,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
     ),
     "qwen2": Qwen2Config(**SIZES),
     "qwen3": Qwen3Config(**SIZES, head_dim=32),
-    "mistral": MistralConfig(**SIZES, sliding_window=24),
+    "mistral": MistralConfig(**SIZES, head_dim=32, sliding_window=24),
     "gemma3": Gemma3TextConfig(
         **SIZES,
         head_dim=32,
@@ -105,8 +105,11 @@ def reference_logits(model: PreTrainedModel | PeftModel, tokens: list[int]) -> T
     return model(torch.tensor([tokens])).logits[0, -1]
 
 
-def load_runner(path: Path, max_slots: int = 8, max_rank: int = 64, kv_tokens: int = 65_536) -> ModelRunner:
-    return ModelRunner.load(path, torch.float32, torch.device("cpu"), max_slots, max_rank, kv_tokens, 1024)
+def load_runner(
+    path: Path, max_slots: int = 8, max_rank: int = 64, kv_tokens: int = 65_536, compiled: bool = True
+) -> ModelRunner:
+    cpu = torch.device("cpu")
+    return ModelRunner.load(path, torch.float32, cpu, max_slots, max_rank, kv_tokens, 1024, compiled)
 
 
 class Running:

@@ -1,0 +1,71 @@
+"""Attention of decoding rows by a compiled function that reads just what each row holds."""
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from inference.engine.attention import PrefillChunk, Rotation
+from inference.engine.families import DecoderSpec
+from inference.engine.native.kernels import ALL
+from inference.engine.step import Placed
+
+
+class NativeAttention:
+    """See `step.Attention`. Chunks of prompts, where products of matrices pay, are torch's.
+
+    Attributes:
+        places: [T, 4] int64, `place` in kernels.c: where each token's keys and values go.
+        asking: [rows that decode] int64, their tokens.
+    """
+
+    def __init__(
+        self,
+        library: ctypes.PyDLL,
+        spec: DecoderSpec,
+        rotations: Sequence[Rotation],
+        rows: Sequence[Placed],
+        tokens: int,
+    ) -> None:
+        self.library, self.spec = library, spec
+        self.turns = [(cosines.data_ptr(), sines.data_ptr()) for cosines, sines in rotations]
+        self.places = np.empty((tokens, 4), dtype=np.int64)
+        asking: list[int] = []
+        self.chunks: list[PrefillChunk] = []
+        for placed in rows:
+            kv, index = placed.row.kv.slab.kv, placed.row.kv.index
+            layer_stride, row_stride, head_stride = kv.stride()[:3]
+            row_at = kv.data_ptr() + index * row_stride * kv.element_size()
+            self.places[placed.first : placed.stop, :3] = row_at, layer_stride, head_stride
+            if len(placed.row.tokens) == 1:
+                self.places[placed.first, 3] = placed.row.start
+                asking.append(placed.first)
+            else:
+                self.places[placed.first : placed.stop, 3] = range(placed.row.start, placed.length)
+                self.chunks.append(PrefillChunk.of(placed, spec, kv.dtype, kv.device))
+        self.asking = np.array(asking, dtype=np.int64)
+        self.places_at, self.asking_at = self.places.ctypes.data, self.asking.ctypes.data
+
+    def attend(self, qkv: Tensor, layer: int) -> Tensor:
+        spec = self.spec
+        tokens, sizes = len(qkv), (layer, spec.heads, spec.kv_heads, spec.head_dim)
+        turn, window = self.turns[spec.rope_of_layer[layer]], spec.windows[layer]
+        self.library.rotate_and_write(qkv.data_ptr(), *turn, self.places_at, tokens, *sizes)
+        out = qkv.new_empty(tokens, spec.q_size)
+        if len(self.asking):
+            self.library.attend(
+                qkv.data_ptr(),
+                self.places_at,
+                self.asking_at,
+                out.data_ptr(),
+                len(self.asking),
+                *sizes,
+                window or ALL,
+                spec.attention_scale,
+            )
+        if self.chunks:
+            queries = qkv.view(tokens, -1, spec.head_dim)[:, : spec.heads]
+            for chunk in self.chunks:
+                out[chunk.placed.first : chunk.placed.stop] = chunk.attend(queries, layer, spec)
+        return out

@@ -1,0 +1,51 @@
+"""`kernels.c`, compiled. Its functions take the addresses of contiguous tensors of one dtype."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from inference.engine.families import DecoderSpec
+from inference.engine.native.compiler import compile_library
+from inference.engine.projections import GROUPS, chunk_width, projections
+
+SOURCE = Path(__file__).with_name("kernels.c")
+ELEMENTS = {torch.bfloat16: "ELEMENT_BF16", torch.float32: "ELEMENT_F32"}
+# As in kernels.c
+LANES = 16
+MOST_GROUP = 16
+MOST_HEAD = 256
+ALL = 2**62
+
+SIGNATURES = {
+    "rms_norm": "pppiid",
+    "add_rms_norm": "ppppiid",
+    "silu_gate": "ppii",
+    "gelu_gate": "ppii",
+    "rotate_and_write": "ppppiiiii",
+    "attend": "ppppiiiiiid",
+    "add_lora": "pppppppiiiiii",
+}
+TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
+
+
+@cache
+def kernels(dtype: torch.dtype) -> ctypes.PyDLL | None:
+    """The compiled functions for one element type, by their names in C; None where there are none."""
+    library = compile_library(SOURCE, [ELEMENTS[dtype]]) if dtype in ELEMENTS else None
+    for name, signature in SIGNATURES.items() if library else ():
+        function = getattr(library, name)
+        function.argtypes, function.restype = [TYPES[letter] for letter in signature], None
+    return library
+
+
+def fits(spec: DecoderSpec) -> bool:
+    """Whether every size of the model is one that the functions were written for."""
+    inputs = {projection.inputs for group in GROUPS for projection in projections(group, spec)}
+    widths = {chunk_width(group, spec) for group in GROUPS}
+    return (
+        all(size % LANES == 0 for size in (*inputs, *widths, spec.hidden, spec.intermediate, spec.head_dim // 2))
+        and spec.head_dim <= MOST_HEAD
+        and spec.heads // spec.kv_heads <= MOST_GROUP
+    )

@@ -1,0 +1,57 @@
+"""The operations of a step by compiled functions."""
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from inference.engine.attention import rotation
+from inference.engine.families import DecoderSpec
+from inference.engine.lora import Slot
+from inference.engine.native.attention import NativeAttention
+from inference.engine.native.lora_plan import arrange
+from inference.engine.norm import Norm
+from inference.engine.step import Attention, Placed, Plan
+
+
+class NativeNorm:
+    """See `norm.Norm`."""
+
+    def __init__(self, library: ctypes.PyDLL, weight: Tensor, eps: float) -> None:
+        self.rms_norm, self.add_rms_norm = library.rms_norm, library.add_rms_norm
+        self.weight, self.eps = weight, eps
+        self.weight_at = weight.data_ptr()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        out = torch.empty_like(x)
+        self.rms_norm(x.data_ptr(), self.weight_at, out.data_ptr(), *x.shape, self.eps)
+        return out
+
+    def add(self, x: Tensor, change: Tensor) -> Tensor:
+        out = torch.empty_like(x)
+        self.add_rms_norm(x.data_ptr(), change.data_ptr(), self.weight_at, out.data_ptr(), *x.shape, self.eps)
+        return out
+
+
+class NativeOperations:
+    """See `operations.Operations`; for models that the functions fit, on a CPU."""
+
+    def __init__(self, library: ctypes.PyDLL, spec: DecoderSpec, dtype: torch.dtype, max_len: int) -> None:
+        self.library, self.spec = library, spec
+        self.rotations = [rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes]
+        self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
+
+    def norm(self, weight: Tensor) -> Norm:
+        return NativeNorm(self.library, weight, self.spec.norm_eps)
+
+    def gate(self, gate_up: Tensor) -> Tensor:
+        out = gate_up.new_empty(len(gate_up), self.spec.intermediate)
+        self.gate_function(gate_up.data_ptr(), out.data_ptr(), *out.shape)
+        return out
+
+    def arrange(self, slots: Sequence[Slot | None], counts: Sequence[int]) -> tuple[list[int], Plan]:
+        return arrange(self.library, slots, counts)
+
+    def attention(self, rows: Sequence[Placed], tokens: int) -> Attention:
+        return NativeAttention(self.library, self.spec, self.rotations, rows, tokens)

@@ -1,0 +1,69 @@
+"""What a step does between its linear layers, by torch's own operations or by compiled ones."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inference.engine.attention import TorchAttention, rotation
+from inference.engine.families import DecoderSpec
+from inference.engine.lora import Slot
+from inference.engine.lora_plan import arrange
+from inference.engine.native.kernels import fits, kernels
+from inference.engine.native.operations import NativeOperations
+from inference.engine.norm import Norm, rms_norm
+from inference.engine.step import Attention, Placed, Plan
+
+
+class Operations(Protocol):
+    """The operations of one model on one device."""
+
+    def norm(self, weight: Tensor) -> Norm:
+        """The model's RMSNorm with a weight [n]."""
+
+    def gate(self, gate_up: Tensor) -> Tensor:
+        """gate_up [T, 2 * intermediate] -> activation(gate) * up [T, intermediate]."""
+
+    def arrange(self, slots: Sequence[Slot | None], counts: Sequence[int]) -> tuple[list[int], Plan]:
+        """Order a step's rows, and plan the low-rank products of their tokens in that order.
+
+        Args:
+            slots: the adapter of each row.
+            counts: how many tokens each row feeds.
+
+        Returns:
+            the order, as indices of rows, and the plan.
+        """
+
+    def attention(self, rows: Sequence[Placed], tokens: int) -> Attention:
+        """The attention of a step's rows, in their order, with `tokens` tokens in all."""
+
+
+class TorchOperations:
+    """By torch's own operations, on every device and for every dtype."""
+
+    def __init__(self, spec: DecoderSpec, dtype: torch.dtype, device: torch.device, max_len: int) -> None:
+        self.spec = spec
+        self.rotations = [rotation(rope, max_len, dtype, device) for rope in spec.ropes]
+        self.arrange = arrange
+
+    def norm(self, weight: Tensor) -> Norm:
+        return rms_norm(weight, self.spec.norm_eps)
+
+    def gate(self, gate_up: Tensor) -> Tensor:
+        gate, up = gate_up.chunk(2, dim=1)
+        return (F.silu(gate) if self.spec.activation == "silu" else F.gelu(gate, approximate="tanh")) * up
+
+    def attention(self, rows: Sequence[Placed], tokens: int) -> Attention:
+        return TorchAttention(self.spec, self.rotations, rows, tokens)
+
+
+def choose_operations(
+    spec: DecoderSpec, dtype: torch.dtype, device: torch.device, max_len: int, compiled: bool
+) -> Operations:
+    """The compiled operations where they are wanted, can be had and fit the model, else torch's."""
+    if compiled and device.type == "cpu" and fits(spec) and (library := kernels(dtype)):
+        return NativeOperations(library, spec, dtype, max_len)
+    return TorchOperations(spec, dtype, device, max_len)
