@@ -45,6 +45,8 @@ class TorchOperations:
     """By torch's own operations, on every device and for every dtype."""
 
     def __init__(self, spec: DecoderSpec, dtype: torch.dtype, device: torch.device, max_len: int) -> None:
+        if device.type == "cuda":  # cuDNN's attention makes a plan for every new length, which takes longer than a step
+            torch.backends.cuda.enable_cudnn_sdp(False)
         self.spec = spec
         self.rotations = [rotation(rope, max_len, dtype, device) for rope in spec.ropes]
         self.arrange = arrange

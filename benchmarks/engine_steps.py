@@ -1,0 +1,105 @@
+"""`python -m benchmarks.engine_steps`: the engine's steps by themselves, without a server, on any device.
+
+Prints how far the logits of a mixed batch are from PEFT's in float32, and how long a decode step takes with every row
+on an adapter of its own, against one on the base model. The adapters are made.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from rich.console import Console
+from transformers import AutoModelForCausalLM
+
+from benchmarks.peers import make_adapters
+from inference.engine.adapter_file import read_adapter
+from inference.engine.config import EngineConfig
+from inference.engine.lora import Slot
+from inference.engine.model_runner import ModelRunner, StepRow
+
+PROMPT_TOKENS = 40
+STEPS = 60
+COMPARED = 4
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--model", type=Path, required=True, help="A model folder.")
+    options.add_argument("--batch", type=int, nargs="+", default=[1, 16, 32])
+    chosen = options.parse_args()
+    model = chosen.model
+    config = EngineConfig(model)
+    device, dtype = config.torch_device(), config.torch_dtype()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    out = Console(soft_wrap=True)
+    out.print(f"{device.type} ({name}), {str(dtype).removeprefix('torch.')}")
+    with tempfile.TemporaryDirectory() as folder:
+        adapters = make_adapters(model, Path(folder), max(chosen.batch), strength=0.1)
+        out.print(f"largest difference of a logit from PEFT's, float32: {difference(model, adapters, device):.1e}")
+        runner = load(model, dtype, device, len(adapters))
+        slots = [install(runner, adapter) for adapter in adapters]
+        for batch in chosen.batch:
+            base, mixed = step_ms(runner, [None] * batch), step_ms(runner, slots[:batch])
+            out.print(
+                f"batch {batch:2}: base {base:.2f} ms, {batch} adapters {mixed:.2f} ms a step; "
+                f"adapters / base in tokens a second {base / mixed:.2f}"
+            )
+
+
+def load(model: Path, dtype: torch.dtype, device: torch.device, slots: int) -> ModelRunner:
+    return ModelRunner.load(model, dtype, device, slots, 64, kv_tokens=65_536, max_len=2048)
+
+
+def install(runner: ModelRunner, adapter: Path) -> Slot:
+    return runner.lora.install(read_adapter(adapter, runner.spec, 64))
+
+
+def difference(model: Path, adapters: Sequence[Path], device: torch.device) -> float:
+    """The largest over a mixed batch of prompts, each with PEFT alone."""
+    compared = adapters[:COMPARED]
+    runner = load(model, torch.float32, device, len(compared))
+    prompts = [list(range(100 + index, 120 + 7 * index)) for index in range(len(compared))]
+    rows = [
+        StepRow(kv, prompt, 0, install(runner, adapter), sample=True)
+        for adapter, prompt in zip(compared, prompts, strict=True)
+        if (kv := runner.kv.allocate(len(prompt)))
+    ]
+    logits = runner.step(rows)
+    largest = 0.0
+    for adapter, prompt, row in zip(compared, prompts, logits, strict=True):
+        base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        peft = PeftModel.from_pretrained(base, adapter).eval().to(device)
+        with torch.inference_mode():
+            expected = peft(torch.tensor([prompt], device=device)).logits[0, -1]
+        largest = max(largest, float((row - expected).abs().max()))
+    return largest
+
+
+def step_ms(runner: ModelRunner, slots: Sequence[Slot | None]) -> float:
+    """The median of decode steps, each with its greedy tokens on the host."""
+    kvs = [kv for _ in slots if (kv := runner.kv.allocate(PROMPT_TOKENS + STEPS))]
+    prompt = list(range(100, 100 + PROMPT_TOKENS))
+    tokens = advance(runner, [StepRow(kv, prompt, 0, slot, True) for kv, slot in zip(kvs, slots, strict=True)])
+    times = []
+    for position in range(PROMPT_TOKENS, PROMPT_TOKENS + STEPS):
+        started = time.perf_counter()
+        rows = zip(kvs, tokens, slots, strict=True)
+        tokens = advance(runner, [StepRow(kv, [token], position, slot, True) for kv, token, slot in rows])
+        times.append(time.perf_counter() - started)
+    for kv in kvs:
+        runner.kv.free(kv)
+    return statistics.median(times) * 1e3
+
+
+def advance(runner: ModelRunner, rows: list[StepRow]) -> list[int]:
+    tokens: list[int] = runner.step(rows).argmax(dim=1).tolist()
+    return tokens
+
+
+if __name__ == "__main__":
+    main()
