@@ -43,10 +43,11 @@ class Writing:
     def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
         if group != "qkv" or layer < self.hypernetwork.first_layer:
             return
-        kv = y[:, -self.wanted[layer].shape[1] :]
-        a = answering(x, self.hypernetwork.directions[layer].to(x))[self.slots]
-        delta = self.wanted[layer] - kv[self.slots]
-        kv += (x @ a.T) @ delta
+        kv, exact = y[:, -self.wanted[layer].shape[1] :], x.float()
+        a = answering(exact, self.hypernetwork.directions[layer].to(exact))[self.slots].to(x)
+        said = exact @ a.float().T
+        delta = torch.linalg.solve(said[self.slots], (self.wanted[layer] - kv[self.slots]).float())
+        kv += (said @ delta).to(kv)
         key_b, value_b = delta.T.chunk(2)
         self.factors[layer] = Factors(a, key_b, value_b)
 
@@ -56,7 +57,7 @@ def answering(x: Tensor, directions: Tensor) -> Tensor:
     shy = x - (x @ directions.T) @ directions
     gram = shy @ x.T
     gram += torch.eye(len(x), dtype=x.dtype, device=x.device) * DAMPING * gram.diagonal().mean()
-    return torch.linalg.solve(gram.float(), shy.float()).to(x)
+    return torch.linalg.solve(gram, shy)
 
 
 @torch.inference_mode()
