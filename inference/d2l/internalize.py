@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from inference.d2l.errors import D2LError, DocumentTooLong
 from inference.d2l.factors import write
 from inference.d2l.hypernetwork import Hypernetwork
@@ -59,7 +61,8 @@ class Internalizer:
             raise DocumentTooLong(LONGEST_DOCUMENT, tokens)
         salience = self.hypernetwork.salience
         states = self.reader.states(pieces, salience.layers)
-        kept = select([salience.logits(state) for state in states], len(self.reader.opening.slots))
+        scores = salience.logits(torch.cat(states)).split([len(piece) for piece in pieces])
+        kept = select(scores, len(self.reader.opening.slots))
         chosen = [pieces[each.sentence] for each in kept]
         factors = write(self.hypernetwork, self.reader, chosen, [each.places for each in kept])
         return Internalized(tokens, save(factors, folder, self.base_model))

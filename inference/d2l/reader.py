@@ -1,19 +1,22 @@
 """Sentences read by the frozen base model, each alone, right after the opening of a chat."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from inference.d2l.opening import Opening
+from inference.engine.attention import PrefillChunk, Rotation, TorchAttention, make_masks
 from inference.engine.decoder import Decoder
-from inference.engine.kv_cache import SLAB_TOKENS, KVCache, row_capacity
+from inference.engine.families import DecoderSpec
+from inference.engine.kv_cache import KVCache, KVRow
 from inference.engine.projections import Group
-from inference.engine.step import Plan, StepBuilder, StepRow
+from inference.engine.step import Placed, Plan, StepBuilder, StepRow
 from inference.engine.tokenizer import Tokenizer
 
-TOGETHER = 32
+TOGETHER = 256  # tokens
 
 
 @dataclass
@@ -33,6 +36,26 @@ class Trace:
         if group == "qkv":
             self.inputs.append(x)
             self.keys_and_values.append(y[:, -2 * self.kv_size :].clone())
+
+
+class Apart(TorchAttention):
+    """Sentences end to end in one row, of which each sees what was there before all of them, and itself."""
+
+    def __init__(
+        self, spec: DecoderSpec, rotations: Sequence[Rotation], placed: Placed, lengths: Sequence[int]
+    ) -> None:
+        super().__init__(spec, rotations, [placed], sum(lengths))
+        before = torch.arange(placed.row.start, device=self.device)
+        positions = torch.cat([torch.arange(length, device=self.device) for length in lengths]) + len(before)
+        self.turns = [(cosines[positions], sines[positions]) for cosines, sines in rotations]
+        sentence = torch.arange(len(lengths), device=self.device).repeat_interleave(self.tensor(list(lengths)))
+        group = spec.heads // spec.kv_heads
+        asked, owner = (each.repeat_interleave(group).view(-1, 1) for each in (positions, sentence))
+        others = torch.cat((torch.zeros_like(owner, dtype=torch.bool).expand(-1, len(before)), owner != sentence), 1)
+        masks = make_masks(asked, torch.cat((before, positions)), spec, self.dtype)
+        for mask in masks.values():
+            mask.masked_fill_(others, float("-inf"))
+        self.chunks = [PrefillChunk(placed, masks)]
 
 
 class Reader:
@@ -68,35 +91,48 @@ class Reader:
         return trace
 
     def run(self, sentences: Sequence[list[int]], plan: Plan, layers: int) -> Tensor:
-        """[all tokens, hidden] after the first `layers` layers."""
+        """[all tokens, hidden] after the first `layers` layers.
+
+        The sentences lie end to end in one row of the cache, behind the opening: one attention call for all of them.
+        """
         start = len(self.opening.tokens)
-        kv = self.cache(rows=len(sentences), longest=start + max(len(sentence) for sentence in sentences))
-        rows = []
-        for sentence in sentences:
-            row = kv.allocate(start + len(sentence))
-            assert row is not None, "the cache was made to hold them all"
-            kv.copy_in(row, 0, self.opening_kv)
-            rows.append(StepRow(row, sentence, start, None, sample=False))
-        step = replace(self.builder.build(rows), plan=plan)
-        return self.decoder.hidden(step, layers)
+        tokens = [token for sentence in sentences for token in sentence]
+        with self.row(start + len(tokens), layers) as (kv, row):
+            kv.copy_in(row, 0, self.opening_kv[:layers])
+            placed = Placed(StepRow(row, tokens, start, None, sample=False), 0)
+            step = replace(self.builder.build([placed.row]), plan=plan)
+            if len(sentences) > 1:
+                rotations = self.decoder.operations.rotations
+                step = replace(step, attention=Apart(self.spec, rotations, placed, [len(each) for each in sentences]))
+            return self.decoder.hidden(step, layers)
 
     @torch.inference_mode()
     def read_opening(self, plan: Plan) -> Tensor:
         """Run the opening under a plan; returns its keys and values: [layers, 2 * kv_heads, tokens, head_dim]."""
         tokens = self.opening.tokens
-        kv = self.cache(rows=1, longest=len(tokens))
-        row = kv.allocate(len(tokens))
-        assert row is not None, "the cache was made to hold it"
-        step = replace(self.builder.build([StepRow(row, tokens, 0, None, sample=False)]), plan=plan)
-        self.decoder.hidden(step, self.spec.layers)
-        return kv.copy_out(row, 0, len(tokens))
+        with self.row(len(tokens), self.spec.layers) as (kv, row):
+            step = replace(self.builder.build([StepRow(row, tokens, 0, None, sample=False)]), plan=plan)
+            self.decoder.hidden(step, self.spec.layers)
+            return kv.copy_out(row, 0, len(tokens))
 
-    def cache(self, rows: int, longest: int) -> KVCache:
-        budget = rows * row_capacity(longest) + SLAB_TOKENS  # the last slab need not be full
-        return KVCache(self.spec, self.dtype, self.device, budget, longest)
+    @contextmanager
+    def row(self, tokens: int, layers: int) -> Iterator[tuple[KVCache, KVRow]]:
+        """A row for so many tokens in a cache of so many layers, whose memory is given back at once."""
+        kv = KVCache(replace(self.spec, layers=layers), self.dtype, self.device, tokens, tokens)
+        row = kv.allocate(tokens)
+        assert row is not None, "the cache was made to hold it"
+        try:
+            yield kv, row
+        finally:
+            kv.free(row)
 
 
 def batches(sentences: Sequence[list[int]]) -> Iterator[Sequence[list[int]]]:
-    """At most `TOGETHER` at a time: about a prefill chunk or two, and bounded memory."""
-    for start in range(0, len(sentences), TOGETHER):
-        yield sentences[start : start + TOGETHER]
+    """At most `TOGETHER` tokens at a time, or one sentence: about a prefill chunk, and bounded memory."""
+    batch: list[list[int]] = []
+    for sentence in sentences:
+        if batch and sum(map(len, batch)) + len(sentence) > TOGETHER:
+            yield batch
+            batch = []
+        batch.append(sentence)
+    yield batch

@@ -63,9 +63,9 @@ class PrefillChunk:
 
     @classmethod
     def of(cls, placed: Placed, spec: DecoderSpec, dtype: torch.dtype, device: torch.device) -> "PrefillChunk":
-        positions = torch.arange(placed.row.start, placed.length, device=device)
-        last = positions.repeat_interleave(spec.heads // spec.kv_heads).view(-1, 1)
-        return cls(placed, make_masks(last, placed.length, spec, dtype))
+        keys = torch.arange(placed.length, device=device)
+        last = keys[placed.row.start :].repeat_interleave(spec.heads // spec.kv_heads).view(-1, 1)
+        return cls(placed, make_masks(last, keys, spec, dtype))
 
     def attend(self, queries: Tensor, layer: int, spec: DecoderSpec) -> Tensor:
         """queries [T, heads, head_dim] -> [the row's tokens, heads * head_dim]."""
@@ -143,8 +143,8 @@ class TorchAttention:
             in_order = answered == list(range(len(decoding)))
             queries = None if in_order else self.tensor([max(token, 0) for token in answered])
             length = max(lengths)
-            last = self.tensor(lengths).view(count, 1, 1, 1) - 1
-            groups.append(DecodeGroup(slab, count, queries, length, make_masks(last, length, self.spec, self.dtype)))
+            last, keys = self.tensor(lengths).view(count, 1, 1, 1) - 1, torch.arange(length, device=self.device)
+            groups.append(DecodeGroup(slab, count, queries, length, make_masks(last, keys, self.spec, self.dtype)))
             pieces += answered
         return groups, pieces
 
@@ -170,9 +170,8 @@ def attend_rows(queries: Tensor, kv: Tensor, masks: Masks, layer: int, spec: Dec
     )
 
 
-def make_masks(last: Tensor, length: int, spec: DecoderSpec, dtype: torch.dtype) -> Masks:
-    """Per window: 0 where a query at position `last` sees a key position, else -inf; `last` is [..., 1]."""
-    keys = torch.arange(length, device=last.device)
+def make_masks(last: Tensor, keys: Tensor, spec: DecoderSpec, dtype: torch.dtype) -> Masks:
+    """Per window: 0 where a query at `last` [..., 1] sees a key at a position of `keys` [length], else -inf."""
     masks: Masks = {}
     for window in dict.fromkeys(spec.windows):
         hidden = keys > last

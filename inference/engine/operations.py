@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inference.engine.attention import TorchAttention, rotation
+from inference.engine.attention import Rotation, TorchAttention, rotation
 from inference.engine.families import DecoderSpec
 from inference.engine.lora import Slot
 from inference.engine.lora_plan import arrange
@@ -18,7 +18,13 @@ from inference.engine.step import Attention, Placed, Plan
 
 
 class Operations(Protocol):
-    """The operations of one model on one device."""
+    """The operations of one model on one device.
+
+    Attributes:
+        rotations: of each of the model's `ropes`.
+    """
+
+    rotations: Sequence[Rotation]
 
     def norm(self, weight: Tensor) -> Norm:
         """The model's RMSNorm with a weight [n]."""
@@ -48,7 +54,7 @@ class TorchOperations:
         if device.type == "cuda":  # cuDNN's attention makes a plan for every new length, which takes longer than a step
             torch.backends.cuda.enable_cudnn_sdp(False)
         self.spec = spec
-        self.rotations = [rotation(rope, max_len, dtype, device) for rope in spec.ropes]
+        self.rotations: Sequence[Rotation] = [rotation(rope, max_len, dtype, device) for rope in spec.ropes]
         self.arrange = arrange
 
     def norm(self, weight: Tensor) -> Norm:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from inference.engine.attention import rotation
+from inference.engine.attention import Rotation, rotation
 from inference.engine.families import DecoderSpec
 from inference.engine.lora import Slot
 from inference.engine.native.attention import NativeAttention
@@ -39,7 +39,9 @@ class NativeOperations:
 
     def __init__(self, library: ctypes.PyDLL, spec: DecoderSpec, dtype: torch.dtype, max_len: int) -> None:
         self.library, self.spec = library, spec
-        self.rotations = [rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes]
+        self.rotations: Sequence[Rotation] = [
+            rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes
+        ]
         self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
 
     def norm(self, weight: Tensor) -> Norm:
