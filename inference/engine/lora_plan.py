@@ -109,6 +109,8 @@ def arrange(slots: Sequence[Slot | None], counts: Sequence[int]) -> tuple[list[i
 
 def divide(stack: LoraStack, tokens: dict[Slot, int]) -> list[list[Slot]]:
     """The slots that share a product, by position: those side by side with few tokens; every other has its own."""
+    if not tokens:
+        return []
     window = stack.draw_together(tokens)
     slots = sorted(tokens, key=lambda slot: slot.position)
     width = best_width([tokens[slot] for slot in slots if slot.position in window])

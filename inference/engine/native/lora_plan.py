@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inference.engine.lora import LoraStack, Slot
-from inference.engine.lora_plan import BASE_ONLY, LoraPlan, plan_span
+from inference.engine.lora_plan import BASE_ONLY, LoraPlan, divide, plan_span
 from inference.engine.projections import Group
 from inference.engine.step import Plan
 
@@ -101,15 +101,18 @@ def arrange(library: ctypes.PyDLL, slots: Sequence[Slot | None], counts: Sequenc
     few, many = [], []
     first = 0
     for stack, of_slot in rows.items():
-        tiles = []
-        for slot, indices in of_slot.items():
-            count = sum(counts[index] for index in indices)
+        tokens = {slot: sum(counts[index] for index in indices) for slot, indices in of_slot.items()}
+        shared = divide(stack, {slot: count for slot, count in tokens.items() if count >= MANY_TOKENS})
+        tiles = []  # only now: to divide may move slots
+        for slot, count in tokens.items():
             if count < MANY_TOKENS:
                 tiles.append((first, count, slot.position))
-            else:
-                many.append(plan_span(stack, [slot], [count], first))
-            first += count
-            order += indices
+                first += count
+                order += of_slot[slot]
         if tiles:
             few.append(Tiles(library, stack, tiles))
+        for together in shared:
+            many.append(plan_span(stack, together, [tokens[slot] for slot in together], first))
+            first = many[-1].stop
+            order += [index for slot in together for index in of_slot[slot]]
     return order + base, NativePlan(few, LoraPlan(tuple(many)))
