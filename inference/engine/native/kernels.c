@@ -2,7 +2,7 @@
  *
  * Compiled once for each element type (ELEMENT_BF16 or ELEMENT_F32): tensors hold elements, all sums are float32.
  * Vectors are the compiler's own, so that one source serves every processor. Sizes are in elements, and every row's
- * length is a multiple of LANES; rows lie end to end.
+ * length is a multiple of 2 * LANES; rows lie end to end.
  */
 #include <math.h>
 #include <stdint.h>
@@ -18,6 +18,9 @@
 typedef float vector __attribute__((vector_size(4 * LANES)));
 typedef int32_t integers __attribute__((vector_size(4 * LANES)));
 typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
+typedef struct {
+    vector one, other;
+} pair;
 
 #ifdef ELEMENT_BF16
 typedef uint16_t element;
@@ -29,16 +32,31 @@ static inline vector load(const element *from) {
     return (vector)(__builtin_convertvector(raw, bits) << 16);
 }
 
-/* Round to nearest, ties to even. */
+/* Rounded to nearest, ties to even, in the upper half. */
+static inline bits rounded(vector value) {
+    bits raw = (bits)value;
+    return raw + 0x7fff + ((raw >> 16) & 1);
+}
+
 static inline void store(element *to, vector value) {
 #ifdef __AVX512BF16__
-    __m256bh rounded = _mm512_cvtneps_pbh((__m512)value);
-    memcpy(to, &rounded, sizeof rounded);
+    __m256bh narrow = _mm512_cvtneps_pbh((__m512)value);
+    memcpy(to, &narrow, sizeof narrow);
 #else
-    bits raw = (bits)value;
-    halves rounded = __builtin_convertvector((raw + 0x7fff + ((raw >> 16) & 1)) >> 16, halves);
-    memcpy(to, &rounded, sizeof rounded);
+    halves narrow = __builtin_convertvector(rounded(value) >> 16, halves);
+    memcpy(to, &narrow, sizeof narrow);
 #endif
+}
+/* 32 elements as two vectors: those at even places and those at odd ones, which takes the fewest instructions. */
+static inline pair load_pair(const element *from) {
+    bits raw;
+    memcpy(&raw, from, sizeof raw);
+    return (pair){(vector)(raw << 16), (vector)(raw & 0xffff0000)};
+}
+
+static inline void store_pair(element *to, pair value) {
+    bits raw = (rounded(value.one) >> 16) | (rounded(value.other) & 0xffff0000);
+    memcpy(to, &raw, sizeof raw);
 }
 #else
 typedef float element;
@@ -50,6 +68,13 @@ static inline vector load(const element *from) {
 }
 
 static inline void store(element *to, vector value) { memcpy(to, &value, sizeof value); }
+
+static inline pair load_pair(const element *from) { return (pair){load(from), load(from + LANES)}; }
+
+static inline void store_pair(element *to, pair value) {
+    store(to, value.one);
+    store(to + LANES, value.other);
+}
 #endif
 
 /* Have memory that is read soon brought nearer: it is scattered in pieces too short for the processor to foresee. */
@@ -307,11 +332,15 @@ void add_lora(const element *x, element *y, const element *a, const element *b, 
                 const element *factor = a + (of.slot * rows + row) * in;
                 for (int64_t token = of.first; token < of.first + of.count; token++) {
                     vector sums[LANES] = {};
-                    for (int64_t at = 0; at < in; at += LANES) {
-                        vector input = load(x + token * in + at);
-                        fetch(factor + ROWS * (in + at), ROWS * LANES);
+                    for (int64_t at = 0; at < in; at += 2 * LANES) {
+                        pair input = load_pair(x + token * in + at);
+                        fetch(factor + ROWS * (in + at), 2 * ROWS * LANES);
 #pragma GCC unroll 8
-                        for (int each = 0; each < ROWS; each++) sums[each] += input * load(factor + each * in + at);
+                        for (int each = 0; each < ROWS; each++) {
+                            pair weight = load_pair(factor + each * in + at);
+                            sums[each] += input.one * weight.one;
+                            sums[each] += input.other * weight.other;
+                        }
                     }
                     vector sum = totals(sums);
                     memcpy(low + token * rows + row, &sum, ROWS * sizeof(float));
@@ -326,13 +355,16 @@ void add_lora(const element *x, element *y, const element *a, const element *b, 
                 for (int64_t token = of.first; token < of.first + of.count; token++) {
                     const float *inner = low + token * rows + source[chunk] * rank;
                     element *output = y + (token * chunks + chunk) * width;
-                    for (int64_t at = 0; at < width; at += LANES) {
-                        vector sum = load(output + at);
+                    for (int64_t at = 0; at < width; at += 2 * LANES) {
+                        pair sum = load_pair(output + at);
                         for (int64_t row = 0; row < rank; row += ROWS)
 #pragma GCC unroll 8
-                            for (int each = 0; each < ROWS; each++)
-                                sum += inner[row + each] * load(factor + (row + each) * width + at);
-                        store(output + at, sum);
+                            for (int each = 0; each < ROWS; each++) {
+                                pair weight = load_pair(factor + (row + each) * width + at);
+                                sum.one += inner[row + each] * weight.one;
+                                sum.other += inner[row + each] * weight.other;
+                            }
+                        store_pair(output + at, sum);
                     }
                 }
             }

@@ -45,7 +45,7 @@ def fits(spec: DecoderSpec) -> bool:
     inputs = {projection.inputs for group in GROUPS for projection in projections(group, spec)}
     widths = {chunk_width(group, spec) for group in GROUPS}
     return (
-        all(size % LANES == 0 for size in (*inputs, *widths, spec.hidden, spec.intermediate, spec.head_dim // 2))
+        all(size % (2 * LANES) == 0 for size in (*inputs, *widths, spec.head_dim))
         and spec.head_dim <= MOST_HEAD
         and spec.heads // spec.kv_heads <= MOST_GROUP
     )
