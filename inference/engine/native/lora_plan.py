@@ -15,7 +15,7 @@ from inference.engine.projections import Group
 from inference.engine.step import Plan
 
 # From so many tokens on one adapter, torch's products of matrices are faster; measured with AVX-512
-MANY_TOKENS = 24
+MANY_TOKENS = 64
 # `source` of groups whose projections are a chunk each
 IN_ORDER = np.arange(8, dtype=np.int64)
 
