@@ -1,6 +1,6 @@
 """How many prompt tokens fit into a step without the streams in it noticing."""
 
-LONGEST_STEP = 2.0  # in usual steps; answers may wait for 3, and timings scatter by half
+LONGEST_STEP = 1.75  # in usual steps; answers may wait for 3, and timings scatter by half
 LEAST = 16
 WEIGHT = 0.2  # of the newest observation
 
