@@ -1,9 +1,8 @@
 """`python -m benchmarks.d2l_expiry`: is anything ever served through an adapter whose time is up?
 
 Internalizes 200 documents with 1 to 5 seconds to live, and asks each of them all the while and for half a second
-beyond, first with the workers running, then with none. An answer to a request that was sent after `expires_at` is a
-violation; client and database share this machine's clock. A server with a wrong clock is a test of its own
-(`tests/d2l_service/test_expiry.py`).
+beyond: with the workers running, with none, and with a server whose own clock is an hour ahead and an hour behind
+(Postgres and this process keep the machine's). An answer to a request that was sent after `expires_at` is a violation.
 """
 
 import argparse
@@ -12,19 +11,51 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import httpx
 
 from benchmarks.server import MODEL, Node, routing
+from benchmarks.shifted_clock import COMPILER, shifted_clock
 from inference.model_files import resolve_model
+from workspace.embedded import start_postgres
 from workspace.home import LabHome
 
 AT_ONCE = 8
 BEYOND_S = 0.5
 FREED_WITHIN_S = 2
 SLOTS = 64
+LATE, ANSWERED = "answered late", "answered"
+HOUR_S = 3600
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How the server runs: with workers or without, and by how many seconds its clock is ahead."""
+
+    title: str
+    workers: bool = False
+    ahead_s: int = 0
+
+
+MODES = (
+    Mode("workers running", workers=True),
+    Mode("no workers"),
+    Mode("clock an hour ahead", ahead_s=HOUR_S),
+    Mode("clock an hour behind", ahead_s=-HOUR_S),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many requests were answered, of these after the end, and refused, by code; the slots held afterwards."""
+
+    answered: int
+    late: int
+    refused: dict[str, int]
+    slots_held: int
 
 
 def main() -> None:
@@ -32,16 +63,31 @@ def main() -> None:
     options.add_argument("--adapters", type=int, default=200)
     chosen = options.parse_args()
     model = resolve_model(None, LabHome.from_environment().root).path
-    for workers in ("1", "0"):
-        with tempfile.TemporaryDirectory() as home:
-            node = Node(model, Path(home), SLOTS)
-            node.environment["LAB_RUN_WORKERS"] = workers
-            with node:
-                report("workers running" if workers == "1" else "no workers", node, chosen.adapters)
+    for mode in MODES:
+        if mode.ahead_s and COMPILER is None:
+            print(f"{mode.title:24} SKIPPED: there is no C compiler to shift a clock with", flush=True)
+            continue
+        found = measure(model, mode, chosen.adapters)
+        refused = ", ".join(f"{code} {count}" for code, count in sorted(found.refused.items()))
+        print(
+            f"{mode.title:24} adapters {chosen.adapters}   answered {found.answered}   refused ({refused})   "
+            f"answered after expires_at {found.late}   slots still held {found.slots_held}",
+            flush=True,
+        )
 
 
-def report(title: str, node: Node, adapters: int) -> None:
-    draw = random.Random(title)
+def measure(model: Path, mode: Mode, adapters: int) -> Found:
+    with tempfile.TemporaryDirectory() as folder:
+        node = Node(model, Path(folder, "home"), SLOTS)
+        node.environment["LAB_RUN_WORKERS"] = str(int(mode.workers))
+        if mode.ahead_s:
+            node.environment["DATABASE_URL"] = start_postgres(Path(folder, "beside"))
+            node.environment |= shifted_clock(mode.ahead_s, Path(folder))
+        with node:
+            return live(node, adapters, random.Random(mode.title))
+
+
+def live(node: Node, adapters: int, draw: random.Random) -> Found:
     with (
         httpx.Client(base_url=node.url, headers=node.headers, timeout=120) as http,
         ThreadPoolExecutor(AT_ONCE) as pool,
@@ -51,11 +97,8 @@ def report(title: str, node: Node, adapters: int) -> None:
             found += counts
         time.sleep(FREED_WITHIN_S)
         held = http.get("/v1/adapters/status").json()["slots_used"]
-    print(
-        f"{title:16} {adapters} adapters   served in time {found['served']}   refused after it {found['refused']}   "
-        f"served after it {found['violations']}   other {found['other']}   slots still held {held}",
-        flush=True,
-    )
+    late = found.pop(LATE, 0)
+    return Found(found.pop(ANSWERED, 0) + late, late, dict(found), held)
 
 
 def live_and_die(http: httpx.Client, index: int, ttl_s: int) -> Counter[str]:
@@ -66,11 +109,11 @@ def live_and_die(http: httpx.Client, index: int, ttl_s: int) -> Counter[str]:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Which number?"}], "max_tokens": 1}
     found = Counter[str]()
     while (sent := time.time()) < end + BEYOND_S:
-        status = http.post("/v1/chat/completions", json=body, headers=routing(record["adapter_id"])).status_code
-        if status == 200:
-            found["violations" if sent >= end else "served"] += 1
+        answer = http.post("/v1/chat/completions", json=body, headers=routing(record["adapter_id"]))
+        if answer.status_code == 200:
+            found[LATE if sent >= end else ANSWERED] += 1
         else:
-            found["refused" if status == 410 else "other"] += 1
+            found[answer.json()["error"]["code"]] += 1
     return found
 
 
