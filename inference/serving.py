@@ -25,6 +25,7 @@ from rich.console import Console
 from billing.meter import MeterInUse, meter
 from billing.spool import SpoolDamaged
 from inference import adapters, examples
+from inference.backends.streams import connections as upstreams
 from inference.engine.errors import EngineError
 from inference.housekeeping import Housekeeping
 from inference.model_files import ModelFolder, ModelUnavailable, resolve_model
@@ -200,6 +201,7 @@ class Server:
             await server.serve(sockets=[listener])
         finally:
             await rpc.stop(DRAIN_S)
+            await upstreams.close()
 
     def start_engine(self, server: uvicorn.Server, model: ModelFolder, first_start: bool) -> None:
         """Load the model while HTTP already answers `/v1/health` with 503; open for requests when it is there."""

@@ -62,6 +62,11 @@ class Connections:
             )
         return session
 
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+        if session := self.sessions.pop(asyncio.get_running_loop(), None):
+            await session.close()
+
     async def addresses(self, base_url: str) -> tuple[str, ...]:
         """
         Raises:
