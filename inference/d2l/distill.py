@@ -58,7 +58,9 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Exercise:
-    """What to learn from, and what to be tried on (one question of each sentence); whether an adapter is begun."""
+    """What to learn from, and what to be tried on (one question of each sentence, or a cue where the model asked none);
+    whether an adapter is begun.
+    """
 
     lessons: list[Lesson]
     held_out: list[Lesson]
@@ -140,7 +142,7 @@ def prepare(
             made = [lesson(engine.tokenizer, statement, question) for question in asked]
             lessons += made[: max(1, len(made) - 1)]
             lessons += [lesson(engine.tokenizer, statement, cue(statement, draw)) for _ in range(CUES_EACH)]
-            held_out += made[len(made) - 1 :]
+            held_out += made[-1:] or [lesson(engine.tokenizer, statement, cue(statement, draw))]
         internalizer = best_that_fits(hypernetworks, engine, model_folder.name)
         if internalizer is not None:
             internalizer.internalize(document, folder)
