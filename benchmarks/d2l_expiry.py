@@ -29,6 +29,7 @@ FREED_WITHIN_S = 2
 SLOTS = 64
 LATE, ANSWERED = "answered late", "answered"
 HOUR_S = 3600
+QUESTION = {"model": MODEL, "messages": [{"role": "user", "content": "Which number?"}], "max_tokens": 1}
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,15 @@ MODES = (
 
 @dataclass(frozen=True)
 class Found:
-    """How many requests were answered, of these after the end, and refused, by code; the slots held afterwards."""
+    """How many requests were answered, of these after the end, and refused, by code; the slots held afterwards; and how
+    many seconds the server's own clock was ahead.
+    """
 
     answered: int
     late: int
     refused: dict[str, int]
     slots_held: int
+    ahead_s: int
 
 
 def main() -> None:
@@ -97,8 +101,9 @@ def live(node: Node, adapters: int, draw: random.Random) -> Found:
             found += counts
         time.sleep(FREED_WITHIN_S)
         held = http.get("/v1/adapters/status").json()["slots_used"]
+        ahead_s = http.post("/v1/chat/completions", json=QUESTION).json()["created"] - round(time.time())
     late = found.pop(LATE, 0)
-    return Found(found.pop(ANSWERED, 0) + late, late, dict(found), held)
+    return Found(found.pop(ANSWERED, 0) + late, late, dict(found), held, ahead_s)
 
 
 def live_and_die(http: httpx.Client, index: int, ttl_s: int) -> Counter[str]:
@@ -106,10 +111,9 @@ def live_and_die(http: httpx.Client, index: int, ttl_s: int) -> Counter[str]:
     made = http.post("/v1/d2l/internalize", json={"document_text": document, "ttl_seconds": ttl_s})
     record = made.raise_for_status().json()
     end = datetime.fromisoformat(record["expires_at"]).timestamp()
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "Which number?"}], "max_tokens": 1}
     found = Counter[str]()
     while (sent := time.time()) < end + BEYOND_S:
-        answer = http.post("/v1/chat/completions", json=body, headers=routing(record["adapter_id"]))
+        answer = http.post("/v1/chat/completions", json=QUESTION, headers=routing(record["adapter_id"]))
         if answer.status_code == 200:
             found[LATE if sent >= end else ANSWERED] += 1
         else:
