@@ -34,6 +34,7 @@ class Decoder:
         if spec.embedding_scale != 1.0:
             x *= torch.tensor(spec.embedding_scale, dtype=x.dtype, device=x.device)
         change = torch.zeros_like(x)
+        x = self.operations.residual(x)
         for index, layer in enumerate(weights.layers[:layers]):
             change = self.attention(layer.input_norm.add(x, change), index, layer, step)
             change = self.feed_forward(layer.feed_forward_norm.add(x, change), index, layer, step)

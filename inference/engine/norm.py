@@ -13,7 +13,7 @@ class Norm(Protocol):
         """x [T, n] -> x / sqrt(mean(x^2) + eps) * weight [n]."""
 
     def add(self, x: Tensor, change: Tensor) -> Tensor:
-        """Add change to x, in place, then norm it."""
+        """Add change to x, the residual stream, in place, then norm it."""
 
 
 class TorchNorm:

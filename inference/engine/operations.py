@@ -26,6 +26,9 @@ class Operations(Protocol):
 
     rotations: Sequence[Rotation]
 
+    def residual(self, x: Tensor) -> Tensor:
+        """The embeddings [T, hidden] in the dtype that the residual stream is kept in."""
+
     def norm(self, weight: Tensor) -> Norm:
         """The model's RMSNorm with a weight [n]."""
 
@@ -56,6 +59,9 @@ class TorchOperations:
         self.spec = spec
         self.rotations: Sequence[Rotation] = [rotation(rope, max_len, dtype, device) for rope in spec.ropes]
         self.arrange = arrange
+
+    def residual(self, x: Tensor) -> Tensor:
+        return x
 
     def norm(self, weight: Tensor) -> Norm:
         return rms_norm(weight, self.spec.norm_eps)

@@ -40,9 +40,10 @@ def test_the_norm_is_torchs(rows: int, size: float, dtype: torch.dtype) -> None:
     x, change, weight = random(rows, 64, size=size, dtype=dtype), random(rows, 64, dtype=dtype), random(64, dtype=dtype)
     sums = []
     for operations in both(spec, dtype):
-        norm, total = operations.norm(weight), x.clone()
+        norm, total = operations.norm(weight), operations.residual(x.clone())
         torch.testing.assert_close(norm(x), torch.nn.functional.rms_norm(x, (64,), weight, spec.norm_eps))
-        sums.append((total, norm.add(total, change)))
+        normed = norm.add(total, change)
+        sums.append((total.to(dtype), normed))
     torch.testing.assert_close(*sums)
 
 

@@ -49,7 +49,11 @@ def keyed(tenant: Tenant, upstream: Upstream) -> Tenant:
 def ask(tenant: Tenant, model: str, **fields: Any) -> httpx.Response:
     """A chat request; fields that start with `x_` are headers."""
     headers = {name.replace("_", "-"): fields.pop(name) for name in list(fields) if name.startswith("x_")}
-    body = {"model": model, "messages": [{"role": "user", "content": "What is the capital of France?"}], **fields}
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Which city is the capital of France? Answer with one word."}],
+        **fields,
+    }
     return tenant.http.post("/v1/chat/completions", json=body, headers=headers)
 
 

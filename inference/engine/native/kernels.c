@@ -1,6 +1,6 @@
 /* The parts of a step between its linear layers, each in one pass over what it reads.
  *
- * Compiled once for each element type (ELEMENT_BF16 or ELEMENT_F32): tensors hold elements, all sums are float32.
+ * Compiled once for each element type (ELEMENT_BF16 or ELEMENT_F32): tensors hold elements, all sums and the residual stream are float32.
  * Vectors are the compiler's own, so that one source serves every processor. Sizes are in elements, and every row's
  * length is a multiple of 2 * LANES; rows lie end to end.
  */
@@ -162,17 +162,20 @@ void rms_norm(const element *x, const element *weight, element *out, int64_t row
 }
 
 /* x [rows, n] += change, then out = RMSNorm(x). */
-void add_rms_norm(element *x, const element *change, const element *weight, element *out, int64_t rows, int64_t n,
+void add_rms_norm(float *x, const element *change, const element *weight, element *out, int64_t rows, int64_t n,
                   double eps) {
 #pragma omp parallel for if (rows * n > SMALL)
     for (int64_t row = 0; row < rows; row++) {
-        element *sum = x + row * n;
-        for (int64_t at = 0; at < n; at += LANES) store(sum + at, load(sum + at) + load(change + row * n + at));
+        float *sum = x + row * n;
         vector squares = {};
-        for (int64_t at = 0; at < n; at += LANES) squares += load(sum + at) * load(sum + at);
+        for (int64_t at = 0; at < n; at += LANES) {
+            vector value = kept(sum + at) + load(change + row * n + at);
+            keep(sum + at, value);
+            squares += value * value;
+        }
         float scale = 1.0f / sqrtf(total(squares) / n + (float)eps);
         for (int64_t at = 0; at < n; at += LANES)
-            store(out + row * n + at, load(sum + at) * scale * load(weight + at));
+            store(out + row * n + at, kept(sum + at) * scale * load(weight + at));
     }
 }
 

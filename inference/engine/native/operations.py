@@ -24,12 +24,13 @@ class NativeNorm:
         self.weight_at = weight.data_ptr()
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype)
         out = torch.empty_like(x)
         self.rms_norm(x.data_ptr(), self.weight_at, out.data_ptr(), *x.shape, self.eps)
         return out
 
     def add(self, x: Tensor, change: Tensor) -> Tensor:
-        out = torch.empty_like(x)
+        out = torch.empty_like(change)
         self.add_rms_norm(x.data_ptr(), change.data_ptr(), self.weight_at, out.data_ptr(), *x.shape, self.eps)
         return out
 
@@ -43,6 +44,9 @@ class NativeOperations:
             rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes
         ]
         self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
+
+    def residual(self, x: Tensor) -> Tensor:
+        return x.float()
 
     def norm(self, weight: Tensor) -> Norm:
         return NativeNorm(self.library, weight, self.spec.norm_eps)
