@@ -1,8 +1,8 @@
 /* The parts of a step between its linear layers, each in one pass over what it reads.
  *
- * Compiled once for each element type (ELEMENT_BF16 or ELEMENT_F32): tensors hold elements, all sums and the residual stream are float32.
- * Vectors are the compiler's own, so that one source serves every processor. Sizes are in elements, and every row's
- * length is a multiple of 2 * LANES; rows lie end to end.
+ * Compiled once for each element type (ELEMENT_BF16 or ELEMENT_F32): tensors hold elements, all sums and the residual
+ * stream are float32. Vectors are the compiler's own (GCC 12, clang), so that one source serves every processor. Sizes
+ * are in elements, and every row's length is a multiple of 2 * LANES; rows lie end to end.
  */
 #include <math.h>
 #include <stdint.h>
@@ -47,6 +47,7 @@ static inline void store(element *to, vector value) {
     memcpy(to, &narrow, sizeof narrow);
 #endif
 }
+
 /* 32 elements as two vectors: those at even places and those at odd ones, which takes the fewest instructions. */
 static inline pair load_pair(const element *from) {
     bits raw;
@@ -131,8 +132,8 @@ static inline vector choose(integers mask, vector a, vector b) {
 
 static inline vector filled(float value) { return (vector){} + value; }
 
-/* e^x within 2 units in the last place; 0 where it is below the smallest normal number, since computing with others is
- * slow. */
+/* e^x to about float32's precision; 0 where it is below the smallest normal number, since computing with others is slow.
+ */
 static inline vector exponential(vector exact) {
     vector x = choose(exact < -87.0f, filled(-87.0f), exact);
     x = choose(x > 88.0f, filled(88.0f), x);
