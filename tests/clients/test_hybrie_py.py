@@ -17,6 +17,8 @@ from tests.routing.nodes import Node, until
 from tests.serving import MODEL
 
 ALIAS = "qwen3-4b"
+# "1, 2, 3, 4, 5, 6, 7, 8,": the model counts on for hundreds of tokens
+COUNTING = [33, 28, 216, 34, 28, 216, 35, 28, 216, 36, 28, 216, 37, 28, 216, 38, 28, 216, 39, 28, 216, 40, 28]
 
 
 @pytest.fixture
@@ -124,8 +126,7 @@ async def test_images_are_not_made_here(connect: Any) -> None:
 async def test_a_deadline_and_a_cancelled_call_end_the_request_and_bill_what_was_made(connect: Any, node: Node) -> None:
     client = await connect(x_request_id="cut-short")
     stub = client._llm_stub
-    prompt = [504, 1465, 282, 4649, 314]
-    opened = await stub.Prefill(hybrie_llm_pb2.PrefillRequest(model_id=MODEL, input_ids=prompt, sampling=greedy()))
+    opened = await stub.Prefill(hybrie_llm_pb2.PrefillRequest(model_id=MODEL, input_ids=COUNTING, sampling=greedy()))
     stream = stub.StreamGenerate(hybrie_llm_pb2.GenerateRequest(session_id=opened.session_id, max_new_tokens=2000))
     async for chunk in stream:
         assert chunk.text
