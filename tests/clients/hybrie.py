@@ -48,8 +48,18 @@ class Client(HybrieClient):
         self._llm_stub = hybrie_llm_pb2_grpc.HybrieLLMServiceStub(self._channel)
 
 
+class Prompt(str):
+    """Tokens that are the same in every run: the client makes them of a prompt's hash, which differs by process."""
+
+    def __hash__(self) -> int:
+        return 7042  # the token " Paris"
+
+
+PROMPT = Prompt("Tell me of Paris")
+
+
 async def said(client: Client, model: str = MODEL, **options: Any) -> str:
     text = ""
-    async for response in client.complete("Tell me of Paris", model=model, max_tokens=12, temperature=0, **options):
+    async for response in client.complete(PROMPT, model=model, max_tokens=12, temperature=0, **options):
         text += response.chunk.text if response.chunk else ""
     return text
