@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from inference.engine.attention import Rotation, TorchAttention, rotation
 from inference.engine.families import DecoderSpec
+from inference.engine.linear import Linear, linear
 from inference.engine.lora import Slot
 from inference.engine.lora_plan import arrange
 from inference.engine.native.kernels import fits, kernels
@@ -25,6 +26,9 @@ class Operations(Protocol):
     """
 
     rotations: Sequence[Rotation]
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        """A linear layer in the model's dtype, of a weight [out, in] in any and a bias [out] in that one."""
 
     def residual(self, x: Tensor) -> Tensor:
         """The embeddings [T, hidden] in the dtype that the residual stream is kept in."""
@@ -56,9 +60,12 @@ class TorchOperations:
     def __init__(self, spec: DecoderSpec, dtype: torch.dtype, device: torch.device, max_len: int) -> None:
         if device.type == "cuda":  # cuDNN's attention makes a plan for every new length, which takes longer than a step
             torch.backends.cuda.enable_cudnn_sdp(False)
-        self.spec = spec
+        self.spec, self.dtype = spec, dtype
         self.rotations: Sequence[Rotation] = [rotation(rope, max_len, dtype, device) for rope in spec.ropes]
         self.arrange = arrange
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        return linear(weight.to(self.dtype), bias)
 
     def residual(self, x: Tensor) -> Tensor:
         return x

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inference.engine.errors import ModelUnsupported
 from inference.engine.families import DecoderSpec
-from inference.engine.linear import Linear, linear
+from inference.engine.linear import Linear
 from inference.engine.norm import Norm
 from inference.engine.operations import Operations
 
@@ -48,7 +48,7 @@ class ModelWeights:
 
 
 class Checkpoint:
-    """The tensors of a model folder, single or sharded, in the dtype and on the device asked for."""
+    """The tensors of a model folder, single or sharded, on the device asked for."""
 
     def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device, operations: Operations) -> None:
         self.operations = operations
@@ -59,16 +59,21 @@ class Checkpoint:
             file = self.stack.enter_context(safe_open(shard, framework="pt"))
             self.place |= dict.fromkeys(file.keys(), file)
 
-    def find(self, name: str) -> Tensor | None:
+    def find(self, name: str, dtype: torch.dtype | None) -> Tensor | None:
+        """In the dtype that it is stored in, where None is asked for."""
         file = self.place.get(name)
         # A copy, so that no view keeps the whole file mapped
-        return None if file is None else file.get_tensor(name).to(self.device, self.dtype, copy=True)
+        return None if file is None else file.get_tensor(name).to(self.device, dtype, copy=True)
 
-    def take(self, name: str) -> Tensor:
-        tensor = self.find(name)
+    def stored(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        tensor = self.find(name, dtype)
         if tensor is None:
             raise ModelUnsupported(f"the checkpoint has no tensor {name}.")
         return tensor
+
+    def take(self, name: str) -> Tensor:
+        """In the model's dtype."""
+        return self.stored(name, self.dtype)
 
     def norm_weight(self, name: str, spec: DecoderSpec) -> Tensor:
         return self.take(name) + spec.norm_offset if spec.norm_offset else self.take(name)
@@ -96,13 +101,13 @@ def load_weights(
     try:
         checkpoint = Checkpoint(folder, dtype, device, operations)
         with checkpoint.stack:
-            embedding = checkpoint.take("model.embed_tokens.weight")
+            embedding = checkpoint.stored("model.embed_tokens.weight")
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # to pack a weight keeps one thread busy
-                head = embedding if spec.tied_embeddings else checkpoint.take("lm_head.weight")
-                lm_head = pool.submit(linear, head)
+                head = embedding if spec.tied_embeddings else checkpoint.stored("lm_head.weight")
+                lm_head = pool.submit(operations.linear, head, None)
                 layers = pool.map(partial(load_layer, checkpoint, spec), range(spec.layers))
                 return ModelWeights(
-                    embedding=embedding,
+                    embedding=embedding.to(dtype),
                     lm_head=lm_head.result(),
                     final_norm=checkpoint.norm("model.norm.weight", spec),
                     layers=tuple(layers),
@@ -115,10 +120,12 @@ def load_layer(checkpoint: Checkpoint, spec: DecoderSpec, index: int) -> LayerWe
     prefix = f"model.layers.{index}"
 
     def stacked(*modules: str) -> Linear:
-        weights = [checkpoint.take(f"{prefix}.{module}.weight") for module in modules]
-        biases = [checkpoint.find(f"{prefix}.{module}.bias") for module in modules]
+        weights = [checkpoint.stored(f"{prefix}.{module}.weight") for module in modules]
+        biases = [checkpoint.find(f"{prefix}.{module}.bias", checkpoint.dtype) for module in modules]
         present = [bias for bias in biases if bias is not None]
-        return linear(torch.cat(weights), torch.cat(present) if len(present) == len(modules) else None)
+        return checkpoint.operations.linear(
+            torch.cat(weights), torch.cat(present) if len(present) == len(modules) else None
+        )
 
     def norm(name: str) -> Norm:
         return checkpoint.norm(f"{prefix}.{name}.weight", spec)

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from inference.engine.attention import Rotation, rotation
 from inference.engine.families import DecoderSpec
+from inference.engine.linear import Linear, linear
 from inference.engine.lora import Slot
 from inference.engine.native.attention import NativeAttention
 from inference.engine.native.lora_plan import arrange
+from inference.engine.native.products import tile_linear
 from inference.engine.norm import Norm
 from inference.engine.step import Attention, Placed, Plan
 
@@ -39,11 +41,15 @@ class NativeOperations:
     """See `operations.Operations`; for models that the functions fit, on a CPU."""
 
     def __init__(self, library: ctypes.PyDLL, spec: DecoderSpec, dtype: torch.dtype, max_len: int) -> None:
-        self.library, self.spec = library, spec
+        self.library, self.spec, self.dtype = library, spec, dtype
         self.rotations: Sequence[Rotation] = [
             rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes
         ]
         self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        by_tiles = tile_linear(weight, bias) if self.dtype == torch.bfloat16 else None
+        return by_tiles or linear(weight.to(self.dtype), bias)
 
     def residual(self, x: Tensor) -> Tensor:
         return x.float()
