@@ -22,7 +22,7 @@ class NativeAttention:
 
     def __init__(
         self,
-        library: ctypes.PyDLL,
+        library: ctypes.CDLL,
         spec: DecoderSpec,
         rotations: Sequence[Rotation],
         rows: Sequence[Placed],

@@ -18,10 +18,13 @@ LINK = ("-shared", "-lm")
 LONGEST_S = 60
 
 
-def compile_library(source: Path, defines: Sequence[str]) -> ctypes.PyDLL | None:
+def compile_library(
+    source: Path, defines: Sequence[str], loaded: type[ctypes.CDLL] = ctypes.CDLL
+) -> ctypes.CDLL | None:
     """Compile and load `source`; None, and a line in the log, where that does not work.
 
-    Calls into the library keep the interpreter's lock: each is too short to be worth handing it over.
+    Args:
+        loaded: `ctypes.PyDLL` for a library whose calls are too short to let go of the interpreter's lock.
     """
     compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
@@ -32,7 +35,7 @@ def compile_library(source: Path, defines: Sequence[str]) -> ctypes.PyDLL | None
         try:
             run(compiler, *COMPILE, *(f"-D{define}" for define in defines), str(source), "-o", compiled)
             run(compiler, compiled, *LINK, "-o", library)
-            return ctypes.PyDLL(library)
+            return loaded(library)
         except (OSError, subprocess.SubprocessError) as error:
             log.warning("%s cannot be used (%s): the engine uses torch's operations.", source.name, reason(error))
             return None

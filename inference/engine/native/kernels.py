@@ -31,9 +31,9 @@ TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
 
 
 @cache
-def kernels(dtype: torch.dtype) -> ctypes.PyDLL | None:
+def kernels(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The compiled functions for one element type, by their names in C; None where there are none."""
-    library = compile_library(SOURCE, [ELEMENTS[dtype]]) if dtype in ELEMENTS else None
+    library = compile_library(SOURCE, [ELEMENTS[dtype]], ctypes.PyDLL) if dtype in ELEMENTS else None
     for name, signature in SIGNATURES.items() if library else ():
         function = getattr(library, name)
         function.argtypes, function.restype = [TYPES[letter] for letter in signature], None

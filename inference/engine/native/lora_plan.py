@@ -57,7 +57,7 @@ class Tiles:
         low: room for the products with A of all tokens before the last tile's end.
     """
 
-    def __init__(self, library: ctypes.PyDLL, stack: LoraStack, tiles: list[tuple[int, int, int]]) -> None:
+    def __init__(self, library: ctypes.CDLL, stack: LoraStack, tiles: list[tuple[int, int, int]]) -> None:
         self.add_lora = library.add_lora
         self.tiles = np.array(tiles, dtype=np.int64)
         self.factors = {group: Factors.of(stack, group) for group in stack.a}
@@ -86,7 +86,7 @@ class NativePlan:
         self.many.apply(x, y, layer, group)
 
 
-def arrange(library: ctypes.PyDLL, slots: Sequence[Slot | None], counts: Sequence[int]) -> tuple[list[int], Plan]:
+def arrange(library: ctypes.CDLL, slots: Sequence[Slot | None], counts: Sequence[int]) -> tuple[list[int], Plan]:
     """See `operations.Operations.arrange`."""
     if not any(slots):
         return list(range(len(slots))), BASE_ONLY

@@ -20,7 +20,7 @@ from inference.engine.step import Attention, Placed, Plan
 class NativeNorm:
     """See `norm.Norm`."""
 
-    def __init__(self, library: ctypes.PyDLL, weight: Tensor, eps: float) -> None:
+    def __init__(self, library: ctypes.CDLL, weight: Tensor, eps: float) -> None:
         self.rms_norm, self.add_rms_norm = library.rms_norm, library.add_rms_norm
         self.weight, self.eps = weight, eps
         self.weight_at = weight.data_ptr()
@@ -40,7 +40,7 @@ class NativeNorm:
 class NativeOperations:
     """See `operations.Operations`; for models that the functions fit, on a CPU."""
 
-    def __init__(self, library: ctypes.PyDLL, spec: DecoderSpec, dtype: torch.dtype, max_len: int) -> None:
+    def __init__(self, library: ctypes.CDLL, spec: DecoderSpec, dtype: torch.dtype, max_len: int) -> None:
         self.library, self.spec, self.dtype = library, spec, dtype
         self.rotations: Sequence[Rotation] = [
             rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes

@@ -17,7 +17,7 @@ TILE_BYTES = {4: 2 * SIDE + 2 * SIDE + SIDE * DEPTH // 2, 8: 2 * SIDE + SIDE * D
 
 
 @cache
-def products() -> ctypes.PyDLL | None:
+def products() -> ctypes.CDLL | None:
     """The compiled functions; None where there is no compiler, or where processor or kernel have no such registers."""
     library = compile_library(SOURCE, [])
     if library is None or not hasattr(library, "multiply") or library.prepare():
@@ -36,7 +36,7 @@ class TileLinear:
     stored in float16 since; else in bfloat16.
     """
 
-    def __init__(self, library: ctypes.PyDLL, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None) -> None:
         self.multiply = library.multiply
         self.outputs = len(weight)
         self.bits, self.packed = pack(library, weight.float())
@@ -50,7 +50,7 @@ class TileLinear:
         return y
 
 
-def pack(library: ctypes.PyDLL, weight: Tensor) -> tuple[int, Tensor]:
+def pack(library: ctypes.CDLL, weight: Tensor) -> tuple[int, Tensor]:
     """weight [out, in] float32 -> how many bits hold a number of it, and the tiles."""
     outputs, inputs = weight.shape
     for bits, into in ((4, library.pack_four_bits), (8, library.pack_eight_bits)):
