@@ -14,6 +14,7 @@ from torch import Tensor
 from inference.d2l.hypernetwork import Hypernetwork
 from inference.d2l.reader import Reader
 from inference.engine.projections import Group
+from inference.engine.step import Plan
 
 DAMPING = 1e-4
 
@@ -28,7 +29,7 @@ class Factors:
 
 
 @dataclass
-class Writing:
+class Writing(Plan):
     """A plan that finds the factors layer by layer, each on what the layers before it have changed.
 
     Args:

@@ -20,7 +20,7 @@ TOGETHER = 256  # tokens
 
 
 @dataclass
-class Trace:
+class Trace(Plan):
     """A plan that changes nothing and keeps what it sees, layer by layer.
 
     Attributes:

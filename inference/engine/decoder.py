@@ -42,21 +42,17 @@ class Decoder:
 
     def attention(self, x: Tensor, index: int, layer: LayerWeights, step: Step) -> Tensor:
         spec = self.spec
-        qkv = layer.qkv(x)
-        step.plan.apply(x, qkv, index, "qkv")
+        qkv = step.plan.product(layer.qkv, x, index, "qkv")
         if layer.qk_norm is not None:
             queries_and_keys = qkv.view(len(qkv), -1, spec.head_dim)[:, : spec.heads + spec.kv_heads]
             normed = F.rms_norm(queries_and_keys, (spec.head_dim,), None, spec.norm_eps)
             queries_and_keys.copy_(normed * layer.qk_norm)
         answer = step.attention.attend(qkv, index)
-        out = layer.o(answer)
-        step.plan.apply(answer, out, index, "o")
+        out = step.plan.product(layer.o, answer, index, "o")
         return out if layer.post_attention_norm is None else layer.post_attention_norm(out)
 
     def feed_forward(self, x: Tensor, index: int, layer: LayerWeights, step: Step) -> Tensor:
-        gate_up = layer.gate_up(x)
-        step.plan.apply(x, gate_up, index, "gate_up")
+        gate_up = step.plan.product(layer.gate_up, x, index, "gate_up")
         gated = self.operations.gate(gate_up)
-        out = layer.down(gated)
-        step.plan.apply(gated, out, index, "down")
+        out = step.plan.product(layer.down, gated, index, "down")
         return out if layer.post_feed_forward_norm is None else layer.post_feed_forward_norm(out)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inference.engine.lora import Factors, LoraStack, Slot
 from inference.engine.projections import Group
+from inference.engine.step import Plan
 
 # What a slot costs in a batched product: to read its weights 1, each further place for a token more; and what a
 # product of its own costs beyond that. Measured on a CPU.
@@ -56,7 +57,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class LoraPlan:
+class LoraPlan(Plan):
     """Which tokens of a step go through which adapters."""
 
     spans: tuple[Span, ...] = ()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inference.engine.kv_cache import KVRow
+from inference.engine.linear import Linear
 from inference.engine.lora import Slot
 from inference.engine.projections import Group
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 class Plan(Protocol):
     """What changes the outputs of the linear layers of a step; for requests, their adapters."""
+
+    def product(self, linear: Linear, x: Tensor, layer: int, group: Group) -> Tensor:
+        """The group's outputs [T, out] for its inputs x [T, in]."""
+        y = linear(x)
+        self.apply(x, y, layer, group)
+        return y
 
     def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
         """Change y [T, out], the group's outputs for its inputs x [T, in], in place."""

@@ -93,6 +93,27 @@ def test_several_rows_share_an_adapter(uses: list[int], compiled: bool, tmp_path
         torch.testing.assert_close(row, expected, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("rank", [8, 24])
+def test_a_long_prompt_on_an_adapter_beside_others(rank: int, compiled: bool, tmp_path: Path) -> None:
+    path = make_model("llama", tmp_path)
+    adapters = [make_adapter(path, tmp_path / f"a{i}", i, r=rank, target_modules="all-linear") for i in range(2)]
+    runner = load_runner(path, compiled=compiled)
+    slots = [install(runner, adapter) for adapter in adapters]
+    generator = torch.Generator().manual_seed(4)
+    uses, lengths = (0, 1, 0, None), (150, 64, 65, 3)
+    sequences = [
+        Running(
+            runner, torch.randint(0, 300, (length,), generator=generator).tolist(), None if use is None else slots[use]
+        )
+        for use, length in zip(uses, lengths, strict=True)
+    ]
+    logits = runner.step([sequence.feed() for sequence in sequences])
+    for row, use, sequence in zip(logits, uses, sequences, strict=True):
+        model = reference(path, None if use is None else adapters[use])
+        torch.testing.assert_close(row, reference_logits(model, sequence.tokens), atol=TOLERANCE, rtol=0)
+
+
 def test_slots_used_together_are_drawn_together_one_copy_a_step(tmp_path: Path) -> None:
     path = make_model("llama", tmp_path)
     adapters = [make_adapter(path, tmp_path / f"a{i}", i) for i in range(12)]

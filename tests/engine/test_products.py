@@ -1,13 +1,17 @@
 """Products by tile registers are those of torch's bfloat16 layers, whatever a weight is kept in."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inference.engine.adapter_file import read_adapter
+from inference.engine.model_runner import ModelRunner
 from inference.engine.native.products import TileLinear, products, tile_linear
+from tests.engine.tiny_models import make_adapter, make_model
 
 pytestmark = pytest.mark.skipif(products() is None, reason="no compiler, or a processor without tile registers (AMX)")
 
@@ -76,6 +80,27 @@ def test_a_weight_of_zeros() -> None:
     linear = tile_linear(torch.zeros(32, 32), None)
     assert linear is not None
     assert not linear(torch.ones(3, 32, dtype=torch.bfloat16)).any()
+
+
+@pytest.mark.parametrize("counts", [[1], [1, 3, 2], [70, 1, 130]])
+def test_with_adapters_the_products_are_the_same_in_one_call(counts: list[int], tmp_path: Path) -> None:
+    path = make_model("llama", tmp_path)
+    runner = ModelRunner.load(path, torch.bfloat16, torch.device("cpu"), 8, 64, 4096, 1024)
+    ranks = (8, 8, 16)
+    slots = [
+        runner.lora.install(read_adapter(make_adapter(path, tmp_path / f"a{i}", i, r=rank), runner.spec, 64))
+        for i, rank in enumerate(ranks)
+    ]
+    _, plan = runner.decoder.operations.arrange(slots[: len(counts)], counts)
+    linear = runner.decoder.weights.layers[1].qkv
+    assert isinstance(linear, TileLinear)
+    x = random(sum(counts) + 2, runner.spec.hidden).bfloat16()
+    apart = linear(x)
+    plan.apply(x, apart, 1, "qkv")
+    together = plan.product(linear, x, 1, "qkv")
+    assert torch.equal(together, apart)
+    assert not torch.equal(together, linear(x))
+    assert torch.equal(together[-2:], linear(x)[-2:])
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (64, 40)])

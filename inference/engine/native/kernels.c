@@ -1,124 +1,10 @@
-/* The parts of a step between its linear layers, each in one pass over what it reads.
- *
- * Compiled once for each element type (ELEMENT_BF16 or ELEMENT_F32): tensors hold elements, all sums and the residual
- * stream are float32. Vectors are the compiler's own (GCC 12, clang), so that one source serves every processor. Sizes
- * are in elements, and every row's length is a multiple of 2 * LANES; rows lie end to end.
- */
+/* The parts of a step between its linear layers, each in one pass over what it reads. */
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
 
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
+#include "elements.h"
+#include "lora.h"
 
-#define LANES 16
 #define SMALL 32768 /* elements below which a second thread costs more than it does */
-
-typedef float vector __attribute__((vector_size(4 * LANES)));
-typedef int32_t integers __attribute__((vector_size(4 * LANES)));
-typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
-typedef struct {
-    vector one, other;
-} pair;
-
-#ifdef ELEMENT_BF16
-typedef uint16_t element;
-typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
-
-static inline vector load(const element *from) {
-    halves raw;
-    memcpy(&raw, from, sizeof raw);
-    return (vector)(__builtin_convertvector(raw, bits) << 16);
-}
-
-/* Rounded to nearest, ties to even, in the upper half. */
-static inline bits rounded(vector value) {
-    bits raw = (bits)value;
-    return raw + 0x7fff + ((raw >> 16) & 1);
-}
-
-static inline void store(element *to, vector value) {
-#ifdef __AVX512BF16__
-    __m256bh narrow = _mm512_cvtneps_pbh((__m512)value);
-    memcpy(to, &narrow, sizeof narrow);
-#else
-    halves narrow = __builtin_convertvector(rounded(value) >> 16, halves);
-    memcpy(to, &narrow, sizeof narrow);
-#endif
-}
-
-/* 32 elements as two vectors: those at even places and those at odd ones, which takes the fewest instructions. */
-static inline pair load_pair(const element *from) {
-    bits raw;
-    memcpy(&raw, from, sizeof raw);
-    return (pair){(vector)(raw << 16), (vector)(raw & 0xffff0000)};
-}
-
-static inline void store_pair(element *to, pair value) {
-    bits raw = (rounded(value.one) >> 16) | (rounded(value.other) & 0xffff0000);
-    memcpy(to, &raw, sizeof raw);
-}
-#else
-typedef float element;
-
-static inline vector load(const element *from) {
-    vector value;
-    memcpy(&value, from, sizeof value);
-    return value;
-}
-
-static inline void store(element *to, vector value) { memcpy(to, &value, sizeof value); }
-
-static inline pair load_pair(const element *from) { return (pair){load(from), load(from + LANES)}; }
-
-static inline void store_pair(element *to, pair value) {
-    store(to, value.one);
-    store(to + LANES, value.other);
-}
-#endif
-
-/* Have memory that is read soon brought nearer: it is scattered in pieces too short for the processor to foresee. */
-static inline void fetch(const element *from, int64_t count) {
-    for (const char *at = (const char *)from, *end = (const char *)(from + count); at < end; at += 64)
-        __builtin_prefetch(at, 0, 2);
-}
-
-static inline vector kept(const float *from) {
-    vector value;
-    memcpy(&value, from, sizeof value);
-    return value;
-}
-
-static inline void keep(float *to, vector value) { memcpy(to, &value, sizeof value); }
-
-static inline void fold(vector values[LANES], int half) {
-#pragma GCC unroll 8
-    for (int at = 0; at < half; at++) {
-        vector one = values[at], other = values[at + half];
-        values[at] = __builtin_shufflevector(one, other, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23) +
-                     __builtin_shufflevector(one, other, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    }
-}
-
-/* The sums of all lanes of each: lane i is that of values[i]. */
-static inline vector totals(vector values[LANES]) {
-    fold(values, 8);
-    fold(values, 4);
-    fold(values, 2);
-    fold(values, 1);
-    return values[0];
-}
-
-typedef float eight __attribute__((vector_size(32)));
-typedef float four __attribute__((vector_size(16)));
-
-static inline float total(vector value) {
-    eight sums8 = __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7) +
-                  __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15);
-    four sums4 = __builtin_shufflevector(sums8, sums8, 0, 1, 2, 3) + __builtin_shufflevector(sums8, sums8, 4, 5, 6, 7);
-    return (sums4[0] + sums4[1]) + (sums4[2] + sums4[3]);
-}
 
 static inline float highest_of(vector value, float highest) {
     for (int at = 0; at < LANES; at++) highest = value[at] > highest ? value[at] : highest;
@@ -311,66 +197,8 @@ void attend(const element *qkv, const place *places, const int64_t *asking, elem
     }
 }
 
-/* Neighbouring tokens on one adapter. */
-typedef struct {
-    int64_t first, count, slot;
-} tile;
-
-#define ROWS 8
-
-/* y += B (A x) of each token's own adapter (LoRA, arXiv 2106.09685; gathered as in Punica, arXiv 2310.18547).
- *
- * x [tokens, in], y [tokens, chunks * width], a [slots, rows, in], b [slots, chunks, rank, width]; rows is a multiple of
- * ROWS. source [chunks] is the projection that each chunk of outputs is of: its low-rank values begin at source * rank
- * of the rows. low: room for [tokens, rows].
- */
-void add_lora(const element *x, element *y, const element *a, const element *b, const int64_t *source,
-              const tile *tiles, float *low, int64_t tile_count, int64_t in, int64_t rows, int64_t rank, int64_t chunks,
-              int64_t width) {
+/* y += B (A x) of each token's own adapter. */
+void add_lora(const element *x, element *y, int64_t layer, const lora *of) {
 #pragma omp parallel
-    {
-#pragma omp for collapse(2)
-        for (int64_t index = 0; index < tile_count; index++)
-            for (int64_t row = 0; row < rows; row += ROWS) {
-                tile of = tiles[index];
-                const element *factor = a + (of.slot * rows + row) * in;
-                for (int64_t token = of.first; token < of.first + of.count; token++) {
-                    vector sums[LANES] = {};
-                    for (int64_t at = 0; at < in; at += 2 * LANES) {
-                        pair input = load_pair(x + token * in + at);
-                        fetch(factor + ROWS * (in + at), 2 * ROWS * LANES);
-#pragma GCC unroll 8
-                        for (int each = 0; each < ROWS; each++) {
-                            pair weight = load_pair(factor + each * in + at);
-                            sums[each] += input.one * weight.one;
-                            sums[each] += input.other * weight.other;
-                        }
-                    }
-                    vector sum = totals(sums);
-                    memcpy(low + token * rows + row, &sum, ROWS * sizeof(float));
-                }
-            }
-#pragma omp for collapse(2)
-        for (int64_t index = 0; index < tile_count; index++)
-            for (int64_t chunk = 0; chunk < chunks; chunk++) {
-                tile of = tiles[index];
-                const element *factor = b + (of.slot * chunks + chunk) * rank * width;
-                fetch(factor + rank * width, rank * width);
-                for (int64_t token = of.first; token < of.first + of.count; token++) {
-                    const float *inner = low + token * rows + source[chunk] * rank;
-                    element *output = y + (token * chunks + chunk) * width;
-                    for (int64_t at = 0; at < width; at += 2 * LANES) {
-                        pair sum = load_pair(output + at);
-                        for (int64_t row = 0; row < rank; row += ROWS)
-#pragma GCC unroll 8
-                            for (int each = 0; each < ROWS; each++) {
-                                pair weight = load_pair(factor + (row + each) * width + at);
-                                sum.one += inner[row + each] * weight.one;
-                                sum.other += inner[row + each] * weight.other;
-                            }
-                        store_pair(output + at, sum);
-                    }
-                }
-            }
-    }
+    add_low_rank(x, y, layer, of);
 }

@@ -25,7 +25,7 @@ SIGNATURES = {
     "gelu_gate": "ppii",
     "rotate_and_write": "ppppiiiii",
     "attend": "ppppiiiiiid",
-    "add_lora": "pppppppiiiiii",
+    "add_lora": "ppip",
 }
 TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
 

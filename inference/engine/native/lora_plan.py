@@ -3,87 +3,94 @@
 import ctypes
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from inference.engine.linear import Linear
 from inference.engine.lora import LoraStack, Slot
-from inference.engine.lora_plan import BASE_ONLY, LoraPlan, divide, plan_span
+from inference.engine.lora_plan import BASE_ONLY
+from inference.engine.native.products import TileLinear
 from inference.engine.projections import Group
 from inference.engine.step import Plan
 
-# From so many tokens on one adapter, torch's products of matrices are faster; measured with AVX-512
-MANY_TOKENS = 64
+MOST_TOKENS = 64  # of a tile, as in lora.h
 # `source` of groups whose projections are a chunk each
 IN_ORDER = np.arange(8, dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Factors:
-    """Where a stack's factors of one group lie: the addresses of the first layer's, and the bytes between layers.
+class Lora(ctypes.Structure):
+    """`lora` in lora.h."""
 
-    Attributes:
-        source: the address of which projection each chunk is of.
-        sizes: inputs, rows of A, rank, chunks, width.
-    """
-
-    a: int
-    a_stride: int
-    b: int
-    b_stride: int
-    source: int
-    sizes: tuple[int, int, int, int, int]
-
-    @classmethod
-    def of(cls, stack: LoraStack, group: Group) -> "Factors":
-        a, b, source = stack.a[group], stack.b[group], stack.source[group]
-        return cls(
-            a.data_ptr(),
-            a.stride(0) * a.element_size(),
-            b.data_ptr(),
-            b.stride(0) * b.element_size(),
-            IN_ORDER.ctypes.data if source is None else source.data_ptr(),
-            (a.shape[3], a.shape[2], stack.rank, b.shape[2], b.shape[4]),
-        )
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("a", "b")),
+        *((name, ctypes.c_int64) for name in ("a_layer", "b_layer")),
+        *((name, ctypes.c_void_p) for name in ("source", "tiles", "low")),
+        *((name, ctypes.c_int64) for name in ("count", "inputs", "rows", "rank", "chunks", "width")),
+    )
 
 
 class Tiles:
     """Tokens on adapters of one stack.
 
     Attributes:
-        tiles: [adapters, 3] int64, `tile` in kernels.c: the first token, how many, and the slot.
+        tiles: [adapters, 3] int64, `tile` in lora.h: the first token, how many, and the slot.
         low: room for the products with A of all tokens before the last tile's end.
+        groups: the address of each group's `Lora`.
     """
 
     def __init__(self, library: ctypes.CDLL, stack: LoraStack, tiles: list[tuple[int, int, int]]) -> None:
         self.add_lora = library.add_lora
         self.tiles = np.array(tiles, dtype=np.int64)
-        self.factors = {group: Factors.of(stack, group) for group in stack.a}
         tokens = tiles[-1][0] + tiles[-1][1]
-        self.low = torch.empty(tokens * max(factors.sizes[1] for factors in self.factors.values()))
-        self.fixed = (self.tiles.ctypes.data, self.low.data_ptr(), len(tiles))
+        self.low = torch.empty(tokens * max(a.shape[2] for a in stack.a.values()))
+        self.structures = {group: self.structure(stack, group) for group in stack.a}
+        self.groups = {group: ctypes.addressof(structure) for group, structure in self.structures.items()}
+
+    def structure(self, stack: LoraStack, group: Group) -> Lora:
+        a, b, source = stack.a[group], stack.b[group], stack.source[group]
+        return Lora(
+            a.data_ptr(),
+            b.data_ptr(),
+            a.stride(0),
+            b.stride(0),
+            IN_ORDER.ctypes.data if source is None else source.data_ptr(),
+            self.tiles.ctypes.data,
+            self.low.data_ptr(),
+            len(self.tiles),
+            a.shape[3],
+            a.shape[2],
+            stack.rank,
+            b.shape[2],
+            b.shape[4],
+        )
 
     def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
         """See `step.Plan`."""
-        if factors := self.factors.get(group):
-            a, b = factors.a + layer * factors.a_stride, factors.b + layer * factors.b_stride
-            self.add_lora(x.data_ptr(), y.data_ptr(), a, b, factors.source, *self.fixed, *factors.sizes)
+        if group in self.groups:
+            self.add_lora(x.data_ptr(), y.data_ptr(), layer, self.groups[group])
 
 
-@dataclass(frozen=True, slots=True)
-class NativePlan:
-    """Adapters with few tokens each by the compiled function, those with many by torch."""
+class NativePlan(Plan):
+    """Adapters by compiled functions, those of each stack in one call."""
 
-    few: Sequence[Tiles]
-    many: LoraPlan
+    def __init__(self, stacks: Sequence[Tiles]) -> None:
+        self.stacks = stacks
 
-    def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
-        """See `step.Plan`."""
-        for tiles in self.few:
+    def product(self, linear: Linear, x: Tensor, layer: int, group: Group) -> Tensor:
+        """See `step.Plan`. The first stack's products are made in one call with the layer's own, where that can."""
+        if not isinstance(linear, TileLinear):
+            return super().product(linear, x, layer, group)
+        y = linear(x, self.stacks[0].groups.get(group), layer)
+        for tiles in self.stacks[1:]:
             tiles.apply(x, y, layer, group)
-        self.many.apply(x, y, layer, group)
+        return y
+
+    def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
+        """See `step.Plan`."""
+        for tiles in self.stacks:
+            tiles.apply(x, y, layer, group)
 
 
 def arrange(library: ctypes.CDLL, slots: Sequence[Slot | None], counts: Sequence[int]) -> tuple[list[int], Plan]:
@@ -98,21 +105,15 @@ def arrange(library: ctypes.CDLL, slots: Sequence[Slot | None], counts: Sequence
         else:
             rows[slot.stack][slot].append(index)
     order: list[int] = []
-    few, many = [], []
+    stacks: list[Tiles] = []
     first = 0
     for stack, of_slot in rows.items():
-        tokens = {slot: sum(counts[index] for index in indices) for slot, indices in of_slot.items()}
-        shared = divide(stack, {slot: count for slot, count in tokens.items() if count >= MANY_TOKENS})
-        tiles = []  # only now: to divide may move slots
-        for slot, count in tokens.items():
-            if count < MANY_TOKENS:
-                tiles.append((first, count, slot.position))
-                first += count
-                order += of_slot[slot]
-        if tiles:
-            few.append(Tiles(library, stack, tiles))
-        for together in shared:
-            many.append(plan_span(stack, together, [tokens[slot] for slot in together], first))
-            first = many[-1].stop
-            order += [index for slot in together for index in of_slot[slot]]
-    return order + base, NativePlan(few, LoraPlan(tuple(many)))
+        tiles = []
+        for slot, indices in of_slot.items():
+            last = first + sum(counts[index] for index in indices)
+            starts = range(first, last, MOST_TOKENS)
+            tiles += [(start, min(MOST_TOKENS, last - start), slot.position) for start in starts]
+            first = last
+            order += indices
+        stacks.append(Tiles(library, stack, tiles))
+    return order + base, NativePlan(stacks)

@@ -4,19 +4,22 @@
  * A weight [out, in] is packed as [out / SIDE, in / DEPTH] tiles of SIDE outputs by DEPTH inputs. Its numbers are taken
  * in the order in which the registers want them: [pairs of inputs, outputs, 2 of a pair].
  */
-#include <stdint.h>
-#include <string.h>
-
 #ifdef __AMX_BF16__
 #include <immintrin.h>
 #include <math.h>
+#include <omp.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define ELEMENT_BF16
+#include "elements.h"
+#include "lora.h"
 
 #define SIDE 16
 #define DEPTH 32
 #define PASS (2 * SIDE) /* tokens and outputs that are multiplied at a time */
 #define AHEAD 6         /* tiles between the one that is read and the one fetched */
+#define LINE 64         /* bytes */
 #define REQUEST_PERMISSION 0x1023
 #define TILE_DATA 18
 
@@ -168,16 +171,53 @@ static void configure(int64_t upper, int64_t lower) {
     _tile_loadconfig(&shape);
 }
 
-static inline void fetch(const char *from, int64_t bytes) {
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
-}
-
 static inline void put(const float *sums, const uint16_t *bias, uint16_t *y, int64_t tokens, int64_t out) {
     __m512 added = bias ? (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)bias)), 16)
                         : _mm512_setzero_ps();
     for (int64_t token = 0; token < tokens; token++) {
         __m256bh rounded = _mm512_cvtneps_pbh(_mm512_add_ps(_mm512_load_ps(sums + token * SIDE), added));
         memcpy(y + token * out, &rounded, sizeof rounded);
+    }
+}
+
+/* A thread's way through the low-rank factors that it reads after the product: they are brought nearer meanwhile, since
+ * to widen weights leaves the memory idle. a to a_stop and b to b_stop are its pieces that are left. */
+typedef struct {
+    const lora *of;
+    int64_t layer, a, a_stop, b, b_stop, lines;
+    const char *at, *end;
+} fetching;
+
+/* Spread over `steps` calls of `fetch_more`. */
+static fetching begin_fetching(const lora *of, int64_t layer, int64_t steps) {
+    if (!of) return (fetching){0};
+    int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
+    int64_t a = of->count * of->rows / ROWS, b = of->count * of->chunks;
+    int64_t elements = a * ROWS * of->in + b * of->rank * of->width;
+    return (fetching){
+        .of = of,
+        .layer = layer,
+        .a = a * thread / threads,
+        .a_stop = a * (thread + 1) / threads,
+        .b = b * thread / threads,
+        .b_stop = b * (thread + 1) / threads,
+        .lines = elements / threads * (int64_t)sizeof(element) / LINE / (steps + 1) + 1,
+    };
+}
+
+static inline void fetch_more(fetching *to) {
+    for (int64_t line = 0; line < to->lines; line++, to->at += LINE) {
+        if (to->at == to->end) {
+            const lora *of = to->of;
+            int a_left = to->a < to->a_stop;
+            if (!a_left && to->b == to->b_stop) {
+                to->lines = 0;
+                return;
+            }
+            to->at = (const char *)(a_left ? piece_of_a(of, to->layer, to->a++) : piece_of_b(of, to->layer, to->b++));
+            to->end = to->at + (a_left ? ROWS * of->in : of->rank * of->width) * sizeof(element);
+        }
+        __builtin_prefetch(to->at, 0, 2);
     }
 }
 
@@ -190,7 +230,7 @@ typedef struct {
 } product;
 
 /* PASS outputs of all tokens. numbers: room for 2 tiles of each step where there are several passes, else for 2. */
-static inline __attribute__((always_inline)) void multiply_outputs(const product *of, int64_t output, uint16_t *numbers,
+static inline __attribute__((always_inline)) void multiply_outputs(const product *of, int64_t output, uint16_t *numbers, fetching *more,
                                                                    widen *widened, int64_t size) {
     int64_t steps = of->in / DEPTH, in = of->in, out = of->out, room = of->tokens > PASS ? steps : 1;
     const char *packed = of->packed + output / SIDE * steps * size, *next = packed + steps * size;
@@ -199,7 +239,7 @@ static inline __attribute__((always_inline)) void multiply_outputs(const product
     for (int64_t token = 0; token < of->tokens; token += PASS) {
         int64_t left = of->tokens - token, upper = left < SIDE ? left : SIDE;
         int64_t lower = left - upper < SIDE ? left - upper : SIDE;
-        configure(upper, lower);
+        if (token == 0 || left < PASS) configure(upper, lower);
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
@@ -209,8 +249,9 @@ static inline __attribute__((always_inline)) void multiply_outputs(const product
             uint16_t *one = numbers + step % room * 2 * SIDE * DEPTH, *other = one + SIDE * DEPTH;
             const uint16_t *weight = one, *next_weight = other;
             if (token == 0) {
-                fetch(packed + (step + AHEAD) * size, size);
-                fetch(next + (step + AHEAD) * size, size);
+                fetch_more(more);
+                fetch((const element *)(packed + (step + AHEAD) * size), size / sizeof(element));
+                fetch((const element *)(next + (step + AHEAD) * size), size / sizeof(element));
             }
             if (token == 0 || size == sizeof(sixteen_bits)) {
                 weight = widened(packed + step * size, one);
@@ -241,23 +282,25 @@ static inline __attribute__((always_inline)) void multiply_outputs(const product
     }
 }
 
-/* y [tokens, out] = x [tokens, in] W^T + bias [out] (or none), of a weight packed in 4, 8 or 16 bits. in is a multiple
- * of DEPTH, out of PASS. */
+/* y [tokens, out] = x [tokens, in] W^T + bias [out] (or none), of a weight packed in 4, 8 or 16 bits; then what adapters
+ * add (or none). in is a multiple of DEPTH, out of PASS. */
 void multiply(const uint16_t *x, const char *packed, const uint16_t *bias, uint16_t *y, int64_t tokens, int64_t in,
-              int64_t out, int64_t bits) {
+              int64_t out, int64_t bits, const lora *adapters, int64_t layer) {
     product of = {x, packed, bias, y, tokens, in, out};
 #pragma omp parallel
     {
         uint16_t numbers[(tokens > PASS ? in / DEPTH : 1) * 2 * SIDE * DEPTH] __attribute__((aligned(64)));
+        fetching more = begin_fetching(adapters, layer, out / PASS * (in / DEPTH) / omp_get_num_threads());
 #pragma omp for
         for (int64_t output = 0; output < out; output += PASS)
             if (bits == 4)
-                multiply_outputs(&of, output, numbers, widen_four, sizeof(four_bits));
+                multiply_outputs(&of, output, numbers, &more, widen_four, sizeof(four_bits));
             else if (bits == 8)
-                multiply_outputs(&of, output, numbers, widen_eight, sizeof(eight_bits));
+                multiply_outputs(&of, output, numbers, &more, widen_eight, sizeof(eight_bits));
             else
-                multiply_outputs(&of, output, numbers, widen_sixteen, sizeof(sixteen_bits));
+                multiply_outputs(&of, output, numbers, &more, widen_sixteen, sizeof(sixteen_bits));
         _tile_release();
+        if (adapters) add_low_rank(x, y, layer, adapters);
     }
 }
 #endif

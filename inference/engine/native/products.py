@@ -23,7 +23,7 @@ def products() -> ctypes.CDLL | None:
     if library is None or not hasattr(library, "multiply") or library.prepare():
         return None
     pointer, size = ctypes.c_void_p, ctypes.c_int64
-    library.multiply.argtypes, library.multiply.restype = [pointer] * 4 + [size] * 4, None
+    library.multiply.argtypes, library.multiply.restype = [pointer] * 4 + [size] * 4 + [pointer, size], None
     for pack in (library.pack_four_bits, library.pack_eight_bits):
         pack.argtypes, pack.restype = [pointer] * 2 + [size] * 2, size
     return library
@@ -44,9 +44,13 @@ class TileLinear:
         self.weight_at, self.bias_at = self.packed.data_ptr(), None if bias is None else bias.data_ptr()
         self.fixed = (weight.shape[1], self.outputs, self.bits)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, adapters: int | None = None, layer: int = 0) -> Tensor:
+        """
+        Args:
+            adapters: the address of a `lora` (lora.h) of this layer's group, whose low-rank products are added.
+        """
         y = x.new_empty(len(x), self.outputs)
-        self.multiply(x.data_ptr(), self.weight_at, self.bias_at, y.data_ptr(), len(x), *self.fixed)
+        self.multiply(x.data_ptr(), self.weight_at, self.bias_at, y.data_ptr(), len(x), *self.fixed, adapters, layer)
         return y
 
 
