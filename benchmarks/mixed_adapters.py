@@ -23,6 +23,7 @@ from workspace.home import LabHome
 
 NEW_TOKENS = 48
 LONG_PROMPT_WORDS = 900
+UNDISTURBED_S = 1.0
 
 console = Console(width=130)
 
@@ -90,6 +91,11 @@ async def measure(server: BenchServer, rounds: int) -> dict[str, float]:
         (await http.post("/v1/chat/completions", json=body)).raise_for_status()
         return []
 
+    async def nothing(_) -> list[float]:
+        await asyncio.sleep(UNDISTURBED_S)
+        return []
+
+    figures["stall_none"], _ = await stalls(server, 16, nothing)
     figures["stall_load"], times = await stalls(server, 16, loads)
     figures["load_ms"] = statistics.median(times) * 1000
     figures["stall_prompt"], _ = await stalls(server, 15, long_prompt)
@@ -150,6 +156,7 @@ def report(figures: dict[str, float], peers: dict[str, tuple[str, float]]) -> No
         shown = " / ".join(f"{figures[s] if isinstance(s, str) else s:.1f}" for s in speeds)
         table.add_row(what, f"{ratio:.2f}", target, shown)
     table.add_row("load during 16 streams, p50 ms", f"{figures['load_ms']:.0f}", "<= 50", "")
+    table.add_row("longest wait undisturbed, steps", f"{figures['stall_none']:.1f}", "", "")
     table.add_row("longest wait during loads, steps", f"{figures['stall_load']:.1f}", "<= 2", "")
     table.add_row("longest wait during a long prompt, steps", f"{figures['stall_prompt']:.1f}", "<= 3", "")
     table.add_row("resident memory with 16 adapters, GB", f"{figures['resident_gb']:.2f}", "<= 1.5", "")

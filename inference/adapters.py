@@ -54,6 +54,7 @@ def find(workspace: Workspace, adapter_id: str) -> Adapter:
     adapter = Adapter.objects.filter(workspace=workspace, adapter_id=adapter_id).with_expiry().first()
     if adapter is None:
         raise not_found(adapter_id)
+    adapter.workspace = workspace  # known, so not asked for again
     return adapter
 
 
