@@ -1,7 +1,7 @@
 """Intents on local disk: what a server has begun and not yet billed, with the tokens counted so far.
 
 A memory-mapped file of fixed slots. Counting is a store into the map, which outlives a killed process; one
-thread syncs the file while anything in it is dirty, so that a power cut costs the last few milliseconds.
+thread syncs the file while anything in it is dirty, so that a power cut costs the last step or two.
 """
 
 import json
@@ -23,9 +23,10 @@ COUNTS = struct.Struct("<5q")  # input, output and cached tokens, time to first 
 COUNTS_AT = HEADER.size
 PAYLOAD_AT = HEADER.size + COUNTS.size
 MAX_PAYLOAD = SLOT_BYTES - PAYLOAD_AT
-SYNC_INTERVAL_S = 0.005
+GATHER_S = 0.02  # how long counts wait to be synced together: about a step of the engine
 
 Counts = tuple[int, int, int, int, int]
+NO_COUNTS: Counts = (0, 0, 0, -1, 0)
 
 
 class IntentTooLarge(ValueError):
@@ -51,7 +52,7 @@ class SlotFile:
 
     def write(self, index: int, payload: bytes) -> None:
         start = index * SLOT_BYTES
-        COUNTS.pack_into(self.map, start + COUNTS_AT, 0, 0, 0, -1, 0)
+        COUNTS.pack_into(self.map, start + COUNTS_AT, *NO_COUNTS)
         self.map[start + PAYLOAD_AT : start + PAYLOAD_AT + len(payload)] = payload
         HEADER.pack_into(self.map, start, len(payload), zlib.crc32(payload))
 
@@ -89,11 +90,9 @@ class Intent:
     def count(self, *counts: int) -> None:
         """Store the counts so far. No system call and no lock: called for every token."""
         COUNTS.pack_into(self.file.map, self.index * SLOT_BYTES + COUNTS_AT, *counts)
-        self.journal.dirty.set()
-
-    @property
-    def counts(self) -> Counts:
-        return COUNTS.unpack_from(self.file.map, self.index * SLOT_BYTES + COUNTS_AT)
+        dirty = self.journal.dirty
+        if not dirty.is_set():  # if it is, the sync that clears it is still to come, and takes these counts too
+            dirty.set()
 
     def clear(self) -> None:
         """Give the slot back. Not synced: if a power cut brings it back, its event is there already."""
@@ -157,14 +156,14 @@ class Journal:
     def keep_synced(self) -> None:
         while True:
             self.dirty.wait()
-            if self.stopped:
-                return
+            self.hurry.wait(GATHER_S)  # counts alone need no hurry
             with self.lock:
+                if self.stopped:
+                    return
                 self.dirty.clear()
                 self.hurry.clear()
                 waiting, self.waiting = self.waiting, []
             self.sync(waiting)
-            self.hurry.wait(SYNC_INTERVAL_S)  # counts alone need no hurry
 
     def sync(self, waiting: list[Intent]) -> None:
         try:
@@ -178,7 +177,8 @@ class Journal:
             intent.durable.set_result(None)
 
     def close(self) -> None:
-        self.stopped = True
+        with self.lock:  # or the thread, between its look at `stopped` and its `clear`, would miss the signals
+            self.stopped = True
         self.dirty.set()
         self.hurry.set()
         self.thread.join()

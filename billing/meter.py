@@ -21,7 +21,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from billing.journal import Counts, Intent, Journal, elapsed_ms
+from billing.journal import NO_COUNTS, Counts, Intent, Journal, elapsed_ms
 from billing.limits import release, reserve
 from billing.models import Status
 from billing.spool import Spool
@@ -50,6 +50,7 @@ class Metered:
         self.durable = intent.durable
         self.started = time.monotonic()
         self.lock = threading.Lock()
+        self.counts: Counts = NO_COUNTS
         self.is_open = True
         self.is_reserved = False
         self.closed: Future[uuid.UUID] | None = None
@@ -60,17 +61,18 @@ class Metered:
         with self.lock:
             if not self.is_open:
                 return
-            ttft = self.intent.counts[3]
+            ttft = self.counts[3]
             if ttft < 0 and output_tokens > 0:
                 ttft = elapsed
-            self.intent.count(input_tokens, output_tokens, cached_tokens, ttft, elapsed)
+            self.counts = (input_tokens, output_tokens, cached_tokens, ttft, elapsed)
+            self.intent.count(*self.counts)
 
     def close(self, status: Status) -> "Future[uuid.UUID]":
         """Bill the tokens noted, once. The future is done when the event is safe."""
         with self.lock:
             if self.closed is None:
                 self.is_open = False
-                counts = (*self.intent.counts[:4], elapsed_ms(self.started))
+                counts = (*self.counts[:4], elapsed_ms(self.started))
                 self.closed = self.meter.store(used(self.usage, status, counts), self.intent)
             return self.closed
 

@@ -1,11 +1,13 @@
 """The meter in one process, against the real disk and the real Postgres."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from billing.meter import Meter, MeterInUse
+from billing.journal import GATHER_S, SlotFile
+from billing.meter import Meter, Metered, MeterInUse
 from billing.models import Status, UsageEvent
 from billing.usage import Usage
 from workspace.models import Workspace
@@ -31,6 +33,13 @@ def meter(tmp_path: Path, transactional_db: None) -> Iterator[Meter]:
     meter.stop()
 
 
+def file_counts(file: SlotFile, metered: Metered) -> int:
+    """The output tokens that a sync of the file makes durable."""
+    slot = file.read(metered.intent.index)
+    assert slot is not None
+    return slot[1][1]
+
+
 def test_it_works(meter: Meter, intent: Usage) -> None:
     metered = meter.open(intent)
     metered.durable.result(WAIT_S)
@@ -43,6 +52,21 @@ def test_it_works(meter: Meter, intent: Usage) -> None:
     assert (event.input_tokens, event.cached_tokens, event.output_tokens) == (7, 3, 2)
     assert event.ttft_ms is not None
     assert event.latency_ms >= event.ttft_ms
+
+
+def test_counts_of_many_tokens_share_a_sync(meter: Meter, intent: Usage, monkeypatch: pytest.MonkeyPatch) -> None:
+    metered = meter.open(intent)
+    metered.durable.result(WAIT_S)
+    synced: list[int] = []
+    monkeypatch.setattr(SlotFile, "sync", lambda file: synced.append(file_counts(file, metered)))
+    started = time.monotonic()
+    for tokens in range(1, 201):
+        metered.progress(input_tokens=7, output_tokens=tokens)
+        time.sleep(0.0005)
+    while synced[-1:] != [200] and time.monotonic() < started + WAIT_S:
+        time.sleep(0.001)
+    assert synced[-1] == 200
+    assert len(synced) <= (time.monotonic() - started) / GATHER_S + 1
 
 
 def test_closing_twice_is_one_event(meter: Meter, intent: Usage) -> None:
