@@ -79,7 +79,9 @@ class PrefixCache:
 
     def drop_adapter(self, adapter: Adapter) -> None:
         """Forget everything that was computed through the adapter."""
-        self.blocks = {block: root for block, root in self.blocks.items() if root[0] is not adapter}
+        for block in [block for block, root in self.blocks.items() if root[0] is adapter]:
+            del self.blocks[block]
+            block.parent = None  # parents know their children: as cycles, all would stay until a full collection
         self.roots = {root: block for root, block in self.roots.items() if root[0] is not adapter}
 
     def known(self, sequence: Sequence, limit: int) -> list[Block]:

@@ -1,5 +1,7 @@
 """What was computed before is found again, by the same tenant on the same adapter only."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +122,19 @@ def test_an_evicted_adapters_prefixes_are_dropped(engine: Engine, tiny_adapters:
         engine.load_adapter(key, tiny_adapters[1])
     assert "a" not in {adapter.key for adapter in engine.adapters()}
     assert engine.stats().prefix_used_tokens == 0
+
+
+def test_the_memory_of_a_dropped_adapters_prefixes_is_free_at_once(engine: Engine, tiny_adapters: list[Path]) -> None:
+    engine.load_adapter("a", tiny_adapters[0])
+    cached(engine, random_prompt(12, 3 * BLOCK), "a", tokens=2)
+    kept = [weakref.ref(block.kv) for block in engine.prefixes.blocks]
+    gc.disable()  # a server collects seldom
+    try:
+        engine.unload_adapter("a")
+        assert len(kept) >= 2
+        assert not any(kv() is not None for kv in kept)
+    finally:
+        gc.enable()
 
 
 def test_the_least_recently_used_makes_way_its_end_first(small: Engine) -> None:
