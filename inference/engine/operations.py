@@ -30,6 +30,9 @@ class Operations(Protocol):
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         """A linear layer in the model's dtype, of a weight [out, in] in any and a bias [out] in that one."""
 
+    def head(self, weight: Tensor) -> Linear:
+        """The layer that gives the logits, in the most precise dtype that it can be had in."""
+
     def residual(self, x: Tensor) -> Tensor:
         """The embeddings [T, hidden] in the dtype that the residual stream is kept in."""
 
@@ -66,6 +69,9 @@ class TorchOperations:
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         return linear(weight.to(self.dtype), bias)
+
+    def head(self, weight: Tensor) -> Linear:
+        return self.linear(weight, None)
 
     def residual(self, x: Tensor) -> Tensor:
         return x

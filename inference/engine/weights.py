@@ -104,7 +104,7 @@ def load_weights(
             embedding = checkpoint.stored("model.embed_tokens.weight")
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # to pack a weight keeps one thread busy
                 head = embedding if spec.tied_embeddings else checkpoint.stored("lm_head.weight")
-                lm_head = pool.submit(operations.linear, head, None)
+                lm_head = pool.submit(operations.head, head)
                 layers = pool.map(partial(load_layer, checkpoint, spec), range(spec.layers))
                 return ModelWeights(
                     embedding=embedding.to(dtype),

@@ -76,6 +76,13 @@ def test_one_number_between_the_steps_keeps_a_weight_wide(number: float) -> None
     assert torch.equal(linear(torch.eye(64, dtype=torch.bfloat16))[:, :60].T, weight[:60].bfloat16())
 
 
+def test_logits_are_as_exact_as_the_sums() -> None:
+    weight, x = dense(96, 576), random(33, 576, seed=7).bfloat16()
+    logits = tile_linear(weight, None, torch.float32)
+    assert logits is not None
+    torch.testing.assert_close(logits(x), F.linear(x.float(), weight.float()), atol=1e-4, rtol=1e-4)
+
+
 def test_a_weight_of_zeros() -> None:
     linear = tile_linear(torch.zeros(32, 32), None)
     assert linear is not None

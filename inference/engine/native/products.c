@@ -171,12 +171,17 @@ static void configure(int64_t upper, int64_t lower) {
     _tile_loadconfig(&shape);
 }
 
-static inline void put(const float *sums, const uint16_t *bias, uint16_t *y, int64_t tokens, int64_t out) {
+/* number: the bytes of an output, a bfloat16 or a float32. */
+static inline void put(const float *sums, const uint16_t *bias, char *y, int64_t tokens, int64_t out, int64_t number) {
     __m512 added = bias ? (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)bias)), 16)
                         : _mm512_setzero_ps();
     for (int64_t token = 0; token < tokens; token++) {
-        __m256bh rounded = _mm512_cvtneps_pbh(_mm512_add_ps(_mm512_load_ps(sums + token * SIDE), added));
-        memcpy(y + token * out, &rounded, sizeof rounded);
+        __m512 exact = _mm512_add_ps(_mm512_load_ps(sums + token * SIDE), added);
+        __m256bh rounded = _mm512_cvtneps_pbh(exact);
+        if (number == sizeof(float))
+            memcpy(y + token * out * number, &exact, sizeof exact);
+        else
+            memcpy(y + token * out * number, &rounded, sizeof rounded);
     }
 }
 
@@ -225,14 +230,14 @@ typedef struct {
     const uint16_t *x;
     const char *packed;
     const uint16_t *bias;
-    uint16_t *y;
-    int64_t tokens, in, out;
+    char *y;
+    int64_t tokens, in, out, number;
 } product;
 
 /* PASS outputs of all tokens. numbers: room for 2 tiles of each step where there are several passes, else for 2. */
 static inline __attribute__((always_inline)) void multiply_outputs(const product *of, int64_t output, uint16_t *numbers, fetching *more,
                                                                    widen *widened, int64_t size) {
-    int64_t steps = of->in / DEPTH, in = of->in, out = of->out, room = of->tokens > PASS ? steps : 1;
+    int64_t steps = of->in / DEPTH, in = of->in, out = of->out, number = of->number, room = of->tokens > PASS ? steps : 1;
     const char *packed = of->packed + output / SIDE * steps * size, *next = packed + steps * size;
     const uint16_t *bias = of->bias ? of->bias + output : 0, *next_bias = bias ? bias + SIDE : 0;
     float sums[SIDE * SIDE] __attribute__((aligned(64)));
@@ -268,25 +273,25 @@ static inline __attribute__((always_inline)) void multiply_outputs(const product
                 _tile_dpbf16ps(3, 5, 7);
             }
         }
-        uint16_t *y = of->y + token * out + output;
+        char *y = of->y + (token * out + output) * number, *next_y = y + SIDE * number;
         _tile_stored(0, sums, 64);
-        put(sums, bias, y, upper, out);
+        put(sums, bias, y, upper, out, number);
         _tile_stored(1, sums, 64);
-        put(sums, next_bias, y + SIDE, upper, out);
+        put(sums, next_bias, next_y, upper, out, number);
         if (lower) {
             _tile_stored(2, sums, 64);
-            put(sums, bias, y + SIDE * out, lower, out);
+            put(sums, bias, y + SIDE * out * number, lower, out, number);
             _tile_stored(3, sums, 64);
-            put(sums, next_bias, y + SIDE * out + SIDE, lower, out);
+            put(sums, next_bias, next_y + SIDE * out * number, lower, out, number);
         }
     }
 }
 
 /* y [tokens, out] = x [tokens, in] W^T + bias [out] (or none), of a weight packed in 4, 8 or 16 bits; then what adapters
- * add (or none). in is a multiple of DEPTH, out of PASS. */
-void multiply(const uint16_t *x, const char *packed, const uint16_t *bias, uint16_t *y, int64_t tokens, int64_t in,
-              int64_t out, int64_t bits, const lora *adapters, int64_t layer) {
-    product of = {x, packed, bias, y, tokens, in, out};
+ * add (or none), to y in bfloat16 only. in is a multiple of DEPTH, out of PASS; number: the bytes of an output in y. */
+void multiply(const uint16_t *x, const char *packed, const uint16_t *bias, char *y, int64_t tokens, int64_t in,
+              int64_t out, int64_t bits, int64_t number, const lora *adapters, int64_t layer) {
+    product of = {x, packed, bias, y, tokens, in, out, number};
 #pragma omp parallel
     {
         uint16_t numbers[(tokens > PASS ? in / DEPTH : 1) * 2 * SIDE * DEPTH] __attribute__((aligned(64)));
@@ -300,7 +305,7 @@ void multiply(const uint16_t *x, const char *packed, const uint16_t *bias, uint1
             else
                 multiply_outputs(&of, output, numbers, &more, widen_sixteen, sizeof(sixteen_bits));
         _tile_release();
-        if (adapters) add_low_rank(x, y, layer, adapters);
+        if (adapters) add_low_rank(x, (element *)y, layer, adapters);
     }
 }
 #endif

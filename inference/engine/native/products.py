@@ -23,33 +23,34 @@ def products() -> ctypes.CDLL | None:
     if library is None or not hasattr(library, "multiply") or library.prepare():
         return None
     pointer, size = ctypes.c_void_p, ctypes.c_int64
-    library.multiply.argtypes, library.multiply.restype = [pointer] * 4 + [size] * 4 + [pointer, size], None
+    library.multiply.argtypes, library.multiply.restype = [pointer] * 4 + [size] * 5 + [pointer, size], None
     for pack in (library.pack_four_bits, library.pack_eight_bits):
         pack.argtypes, pack.restype = [pointer] * 2 + [size] * 2, size
     return library
 
 
 class TileLinear:
-    """x [T, in] -> x W^T + b [T, out] in bfloat16, of a weight [out, in] of any dtype.
+    """x [T, in] bfloat16 -> x W^T + b [T, out] in `dtype`, bfloat16 or float32, of a weight [out, in] of any dtype.
 
     It is kept in 4 or 8 bits where they hold it exactly, as they do what was quantised to llama.cpp's Q4_1 or Q8_0 and
     stored in float16 since; else in bfloat16.
     """
 
-    def __init__(self, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         self.multiply = library.multiply
-        self.outputs = len(weight)
+        self.outputs, self.dtype = len(weight), dtype
         self.bits, self.packed = pack(library, weight.float())
         self.bias = bias
         self.weight_at, self.bias_at = self.packed.data_ptr(), None if bias is None else bias.data_ptr()
-        self.fixed = (weight.shape[1], self.outputs, self.bits)
+        self.fixed = (weight.shape[1], self.outputs, self.bits, dtype.itemsize)
 
     def __call__(self, x: Tensor, adapters: int | None = None, layer: int = 0) -> Tensor:
         """
         Args:
-            adapters: the address of a `lora` (lora.h) of this layer's group, whose low-rank products are added.
+            adapters: the address of a `lora` (lora.h) of this layer's group, whose low-rank products are added, in
+                bfloat16.
         """
-        y = x.new_empty(len(x), self.outputs)
+        y = x.new_empty(len(x), self.outputs, dtype=self.dtype)
         self.multiply(x.data_ptr(), self.weight_at, self.bias_at, y.data_ptr(), len(x), *self.fixed, adapters, layer)
         return y
 
@@ -65,7 +66,7 @@ def pack(library: ctypes.CDLL, weight: Tensor) -> tuple[int, Tensor]:
     return 16, tiles.permute(0, 2, 3, 1, 4).contiguous()
 
 
-def tile_linear(weight: Tensor, bias: Tensor | None) -> Linear | None:
+def tile_linear(weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.bfloat16) -> Linear | None:
     """A `TileLinear`; None where the machine cannot, or the sizes do not fit."""
     fits = len(weight) % PASS == 0 and weight.shape[1] % DEPTH == 0
-    return TileLinear(library, weight, bias) if fits and (library := products()) else None
+    return TileLinear(library, weight, bias, dtype) if fits and (library := products()) else None
