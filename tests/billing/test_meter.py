@@ -58,7 +58,13 @@ def test_counts_of_many_tokens_share_a_sync(meter: Meter, intent: Usage, monkeyp
     metered = meter.open(intent)
     metered.durable.result(WAIT_S)
     synced: list[int] = []
-    monkeypatch.setattr(SlotFile, "sync", lambda file: synced.append(file_counts(file, metered)))
+    sync = SlotFile.sync
+
+    def note_and_sync(file: SlotFile) -> None:
+        synced.append(file_counts(file, metered))
+        sync(file)
+
+    monkeypatch.setattr(SlotFile, "sync", note_and_sync)
     started = time.monotonic()
     for tokens in range(1, 201):
         metered.progress(input_tokens=7, output_tokens=tokens)

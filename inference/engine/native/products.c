@@ -173,15 +173,14 @@ static void configure(int64_t upper, int64_t lower) {
 
 /* number: the bytes of an output, a bfloat16 or a float32. */
 static inline void put(const float *sums, const uint16_t *bias, char *y, int64_t tokens, int64_t out, int64_t number) {
-    __m512 added = bias ? (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)bias)), 16)
-                        : _mm512_setzero_ps();
+    vector added = bias ? load(bias) : (vector){};
     for (int64_t token = 0; token < tokens; token++) {
-        __m512 exact = _mm512_add_ps(_mm512_load_ps(sums + token * SIDE), added);
-        __m256bh rounded = _mm512_cvtneps_pbh(exact);
+        vector sum = kept(sums + token * SIDE) + added;
+        char *to = y + token * out * number;
         if (number == sizeof(float))
-            memcpy(y + token * out * number, &exact, sizeof exact);
+            keep((float *)to, sum);
         else
-            memcpy(y + token * out * number, &rounded, sizeof rounded);
+            store((element *)to, sum);
     }
 }
 
@@ -235,9 +234,9 @@ typedef struct {
 } product;
 
 /* PASS outputs of all tokens. numbers: room for 2 tiles of each step where there are several passes, else for 2. */
-static inline __attribute__((always_inline)) void multiply_outputs(const product *of, int64_t output, uint16_t *numbers, fetching *more,
-                                                                   widen *widened, int64_t size) {
-    int64_t steps = of->in / DEPTH, in = of->in, out = of->out, number = of->number, room = of->tokens > PASS ? steps : 1;
+static inline __attribute__((always_inline)) void multiply_outputs(const product *of, int64_t output, uint16_t *numbers,
+                                                                   fetching *more, widen *widened, int64_t size) {
+    int64_t in = of->in, out = of->out, number = of->number, steps = in / DEPTH, room = of->tokens > PASS ? steps : 1;
     const char *packed = of->packed + output / SIDE * steps * size, *next = packed + steps * size;
     const uint16_t *bias = of->bias ? of->bias + output : 0, *next_bias = bias ? bias + SIDE : 0;
     float sums[SIDE * SIDE] __attribute__((aligned(64)));
