@@ -65,7 +65,7 @@ class Metered:
             if ttft < 0 and output_tokens > 0:
                 ttft = elapsed
             self.counts = (input_tokens, output_tokens, cached_tokens, ttft, elapsed)
-            self.intent.count(*self.counts)
+            self.intent.count(self.counts)
 
     def close(self, status: Status) -> "Future[uuid.UUID]":
         """Bill the tokens noted, once. The future is done when the event is safe."""

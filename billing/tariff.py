@@ -5,14 +5,19 @@ from datetime import datetime
 
 from billing.models import RateCard
 
-ALL = "SELECT * FROM billing_ratecard"  # loaded all the time: the ORM takes longer to write this than Postgres to do it
+# Changes with any change of the cards that Postgres shows: it keeps in each row which transaction wrote it
+TARIFF_VERSION = "(SELECT count(*) || ' ' || coalesce(sum(xmin::text::bigint), 0) FROM billing_ratecard)"
+ALL = f"SELECT *, {TARIFF_VERSION} AS version FROM billing_ratecard"
+NO_CARDS = "0 0"
+MOST_CANDIDATES = 10_000
 Labels = tuple[uuid.UUID, str, str, str, str | None]
 
 
 class Tariff:
-    """The rate cards as they stood when it was loaded: load one for each batch of events that is priced."""
+    """The rate cards as they stood when it was loaded. Whether they still do, `TARIFF_VERSION` tells in a statement."""
 
     def __init__(self, cards: list[RateCard]) -> None:
+        self.version: str = cards[0].version if cards else NO_CARDS  # type: ignore[attr-defined]  # from `ALL`
         self.cards = sorted(cards, key=lambda card: card.rank, reverse=True)
         self.candidates: dict[Labels, list[RateCard]] = {}
         self.written: dict[uuid.UUID, str] = {}
@@ -33,6 +38,8 @@ class Tariff:
         """The most specific card in effect at `moment`; None where no card applies."""
         labels = (workspace_id, provider, model, mode, adapter_id)
         if labels not in self.candidates:
+            if len(self.candidates) == MOST_CANDIDATES:
+                self.candidates.clear()
             self.candidates[labels] = [
                 card
                 for card in self.cards

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from billing.journal import HEADER, SLOT_BYTES
+from billing.journal import HEADER, RECORD_BYTES, payload_at
 from billing.meter import Meter
 from billing.models import Status, UsageEvent
 from billing.spool import Spool, SpoolDamaged
@@ -78,7 +78,7 @@ def test_an_intent_that_comes_back_after_its_event_changes_nothing(workspace: Wo
     meter = Meter(tmp_path)
     meter.start()
     metered = meter.open(Usage(workspace_id=workspace.pk, provider="local", model="m", mode="byoc"))
-    place = metered.intent.index * SLOT_BYTES
+    place = metered.intent.index * RECORD_BYTES
     before = metered.intent.file.map[place : place + HEADER.size]
     metered.progress(input_tokens=10, output_tokens=4)
     metered.close(Status.OK).result(20)
@@ -95,7 +95,7 @@ def test_an_intent_torn_before_it_was_durable_is_no_request(workspace: Workspace
     meter = Meter(tmp_path)
     meter.start()
     metered = meter.open(Usage(workspace_id=workspace.pk, provider="local", model="m", mode="byoc"))
-    place = metered.intent.index * SLOT_BYTES
+    place = payload_at(metered.intent.index)
     meter.stop()
     with (tmp_path / "intents-0000").open("r+b") as file:
         file.seek(place + 100)
