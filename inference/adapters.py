@@ -196,10 +196,11 @@ def load(adapter: Adapter, backends: Sequence[str] = (LOCAL,), pin: bool | None 
     raise_if_all(failures, len(set(backends)))
     if pin is not None:
         Adapter.objects.filter(pk=adapter.pk).update(pinned=pin)
+        adapter.pinned = pin
 
 
 def load_on(backend: Backend, adapter: Adapter, pin: bool | None) -> None:
-    placement, _ = AdapterPlacement.objects.get_or_create(adapter=adapter, backend=backend.name)
+    placement = placement_on(backend, adapter)
     was_loaded = placement.state == AdapterState.LOADED
     if not was_loaded:
         move(placement, AdapterState.LOADING)
@@ -212,6 +213,16 @@ def load_on(backend: Backend, adapter: Adapter, pin: bool | None) -> None:
         raise
     loaded_at = placement.loaded_at if was_loaded else timezone.now()
     move(placement, AdapterState.LOADED, pinned=pinned, loaded_at=loaded_at)
+
+
+def placement_on(backend: Backend, adapter: Adapter) -> AdapterPlacement:
+    """That of the adapter's placements, which is made where there is none."""
+    for placement in adapter.placements.all():
+        if placement.backend == backend.name:
+            return placement
+    placement, _ = AdapterPlacement.objects.get_or_create(adapter=adapter, backend=backend.name)
+    adapter.refresh_from_db(fields=["placements"])
+    return placement
 
 
 def raise_if_all(failures: Sequence[ApiError], asked: int) -> None:
@@ -281,7 +292,9 @@ def move(placement: AdapterPlacement, state: AdapterState, error: str = "", **fi
     """Write a placement's new state."""
     if state is not AdapterState.LOADED and state is not AdapterState.UNLOADING:
         fields.setdefault("loaded_at", None)
-    AdapterPlacement.objects.filter(pk=placement.pk).update(state=state, error=error, **fields)
+    fields |= {"state": state, "error": error}
+    AdapterPlacement.objects.filter(pk=placement.pk).update(**fields)
+    vars(placement).update(fields)
 
 
 def note_eviction(engine_key: str) -> None:

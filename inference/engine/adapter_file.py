@@ -8,6 +8,7 @@ import torch
 from peft.utils import load_peft_weights
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.nn import functional
 
 from inference.engine.adapter_options import (
     CONFIG,
@@ -19,7 +20,7 @@ from inference.engine.adapter_options import (
 )
 from inference.engine.errors import AdapterIncompatible
 from inference.engine.families import DecoderSpec
-from inference.engine.projections import GROUPS, Group, chunk_width, projections
+from inference.engine.projections import GROUPS, Group, Projection, chunk_width, projections
 
 WEIGHTS = "adapter_model.safetensors"
 LEAST_RANK_CLASS = 8
@@ -137,21 +138,24 @@ def check_factor(name: str, tensor: Tensor, shape: tuple[int, int]) -> None:
 def pack(group: Group, modules: Mapping[Place, Factors], spec: DecoderSpec, rank_class: int) -> GroupFactors:
     """The group's factors side by side; what is not adapted, and ranks beyond a module's own, are zero."""
     members, width = projections(group, spec), chunk_width(group, spec)
-    chunks = [member.outputs // width for member in members]
-    a = torch.zeros(spec.layers, len(members), rank_class, members[0].inputs)
-    b = torch.zeros(spec.layers, sum(chunks), rank_class, width)
-    for position, member in enumerate(members):
-        own = slice(sum(chunks[:position]), sum(chunks[: position + 1]))
-        for layer in range(spec.layers):
-            factors = modules.get((layer, member.name))
-            if factors is None:
-                continue
-            rank = len(factors.a)
-            a[layer, position, :rank] = factors.a
-            chunked = factors.b.float().view(-1, width, rank).transpose(1, 2)
-            torch.mul(chunked, factors.scaling, out=b[layer, own, :rank])
+    found = [modules.get((layer, member.name)) or nothing(member) for layer in range(spec.layers) for member in members]
+    a = torch.cat([with_rank(rank_class, each.a, 0) for each in found]).float()
+    b = torch.cat([with_rank(rank_class, each.b, 1) for each in found]).float()
+    scalings = torch.tensor([each.scaling for each in found for _ in range(len(each.b) // width)])
+    b = b.view(-1, width, rank_class).transpose(1, 2) * scalings.view(-1, 1, 1)
     refuse_nonfinite(a, b, ", ".join(member.name for member in members))
-    return GroupFactors(a.flatten(1, 2), b)
+    return GroupFactors(a.view(spec.layers, -1, members[0].inputs), b.view(spec.layers, -1, rank_class, width))
+
+
+def with_rank(rank: int, factor: Tensor, dimension: int) -> Tensor:
+    """The factor with zeros in a dimension up to a rank."""
+    missing = rank - factor.shape[dimension]
+    return functional.pad(factor, (0, missing) if dimension else (0, 0, 0, missing)) if missing else factor
+
+
+def nothing(projection: Projection) -> Factors:
+    """The factors of a layer that is not adapted, of rank 0."""
+    return Factors(torch.empty(0, projection.inputs), torch.empty(projection.outputs, 0), 0.0)
 
 
 def refuse_nonfinite(a: Tensor, b: Tensor, names: str) -> None:

@@ -74,7 +74,7 @@ class AdapterPool:
     """Adapters by key, in at most as many slots as there are. Safe on any thread.
 
     Args:
-        between_steps: installs and removes, as weights must not change under a running step.
+        between_steps: makes room and removes, as the weights that a running step uses must stay where they are.
         on_evict: told the key of each adapter that made way for another, on the loading thread, before the
             key can be loaded again. It must not call back into the pool with that key.
         on_remove: told of each adapter whose weights are gone, on the engine's thread.
@@ -100,7 +100,8 @@ class AdapterPool:
     def load(self, key: str, path: Path, pinned: bool) -> AdapterSnapshot:
         """Make the adapter in the folder `path` servable under `key`; if it is already, only set `pinned`.
 
-        Reads the file on the calling thread, so that no step waits for the disk.
+        Reads and copies beside the engine's thread, so that no step waits for it; and waits for none itself where a
+        free slot is there.
 
         Raises:
             AdapterIncompatible: the files cannot be served.
@@ -113,8 +114,11 @@ class AdapterPool:
                 present.pinned = pinned
                 return present.snapshot()
             adapter = self.adapters[key] = Adapter(key, pinned)
+        return on_passing_thread(partial(self.bring_in, adapter, path))
+
+    def bring_in(self, adapter: Adapter, path: Path) -> AdapterSnapshot:
         try:
-            weights = on_passing_thread(lambda: read_adapter(path, self.lora.spec, self.lora.max_rank))
+            weights = read_adapter(path, self.lora.spec, self.lora.max_rank)
             victim = self.claim_slot()
         except BaseException:
             self.forget(adapter)
@@ -136,14 +140,20 @@ class AdapterPool:
     def install(self, adapter: Adapter, weights: AdapterWeights, victim: Adapter | None) -> AdapterSnapshot:
         """Put the weights into the claimed slot; if that fails, everything is as it was before the load."""
 
-        def swap() -> None:
+        def make_room() -> Slot:
             if victim:
                 self.vacate(victim)
-            adapter.slot = self.lora.install(weights)
+            return self.lora.make_room(weights)
 
+        slot: Slot | None = None
         try:
-            self.between_steps(swap)
+            slot = None if victim else self.lora.take(weights)
+            slot = slot or self.between_steps(make_room)
+            slot.stack.fill(slot, weights)
+            adapter.slot = slot
         except BaseException:
+            if slot:
+                self.lora.remove(slot)
             with self.changed:
                 if victim and victim.slot:
                     victim.state = "loaded"

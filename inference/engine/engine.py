@@ -157,6 +157,7 @@ class Engine:
 
     def load_adapter(self, key: str, path: Path, pinned: bool = False) -> AdapterSnapshot:
         """See `AdapterPool.load`. Raises AdapterIncompatible, NoFreeSlot, EngineStopped."""
+        self.require_thread()
         return self.pool.load(key, path, pinned)
 
     def unload_adapter(self, key: str, timeout_s: float | None = None) -> None:
@@ -228,11 +229,14 @@ class Engine:
         """
         future: Future[T] = Future()
         with self.inbox:
-            if self.state in ("new", "stopped"):
-                raise EngineStopped
+            self.require_thread()
             self.calls.append((call, future))
             self.inbox.notify_all()
         return future.result()
+
+    def require_thread(self) -> None:
+        if self.state in ("new", "stopped"):
+            raise EngineStopped
 
     # From here on: the engine's thread
 

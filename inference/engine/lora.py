@@ -4,6 +4,7 @@ After S-LoRA (arXiv 2311.03285) and Punica (arXiv 2310.18547), with what a batch
 its factors where they lie: the slots that a step uses are side by side in the stack, so that no weight is gathered.
 """
 
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -26,14 +27,18 @@ SPANS_KEPT = 8
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """The place of one adapter. The position changes as slots are brought side by side."""
+    """The place of one adapter. Once it is filled, the position changes as slots are brought side by side."""
 
     stack: "LoraStack"
     position: int
+    is_filled: bool = False
 
 
 class LoraStack:
     """The slots of all adapters of one signature: a rank class R and the groups of projections they change.
+
+    Slots that no request uses are taken, filled and given back on any thread, while steps run. What is held under the
+    lock is only the places of the weights in memory, which must not change while they are written.
 
     Attributes:
         a: per group [layers, slots, projections * R, in].
@@ -44,6 +49,7 @@ class LoraStack:
     def __init__(self, signature: Signature, spec: DecoderSpec, dtype: torch.dtype, device: torch.device) -> None:
         self.rank, groups = signature
         self.device = device
+        self.lock = threading.Lock()
         self.a: dict[Group, Tensor] = {}
         self.b: dict[Group, Tensor] = {}
         self.source: dict[Group, Tensor | None] = {}
@@ -62,26 +68,37 @@ class LoraStack:
     def is_empty(self) -> bool:
         return not any(self.occupants)
 
-    def install(self, weights: AdapterWeights) -> Slot:
-        if None not in self.occupants:
-            self.grow()
-        slot = Slot(self, self.occupants.index(None))
-        for group, factors in weights.factors.items():
-            self.a[group][:, slot.position].copy_(factors.a)
-            self.b[group][:, slot.position].copy_(factors.b)
-        self.occupants[slot.position] = slot
-        return slot
+    def take(self) -> Slot | None:
+        """A free slot, to be filled; None where there is none."""
+        with self.lock:
+            if None not in self.occupants:
+                return None
+            slot = Slot(self, self.occupants.index(None))
+            self.occupants[slot.position] = slot
+            return slot
+
+    def fill(self, slot: Slot, weights: AdapterWeights) -> None:
+        with self.lock:
+            for group, factors in weights.factors.items():
+                self.a[group][:, slot.position].copy_(factors.a)
+                self.b[group][:, slot.position].copy_(factors.b)
+            slot.is_filled = True
+
+    def give_back(self, slot: Slot) -> None:
+        with self.lock:
+            self.occupants[slot.position] = None
 
     def grow(self) -> None:
-        """Double the slots, so that memory follows what is loaded."""
-        slots = len(self.occupants)
-        for stacked in (self.a, self.b):
-            for group, tensor in stacked.items():
-                grown = lazy_zeros((tensor.shape[0], 2 * slots, *tensor.shape[2:]), tensor.dtype, tensor.device)
-                grown[:, :slots].copy_(tensor)
-                stacked[group] = grown
-        self.occupants += [None] * slots
-        self.kept.clear()
+        """Double the slots, so that memory follows what is loaded. Between steps, as the weights move."""
+        with self.lock:
+            slots = len(self.occupants)
+            for stacked in (self.a, self.b):
+                for group, tensor in stacked.items():
+                    grown = lazy_zeros((tensor.shape[0], 2 * slots, *tensor.shape[2:]), tensor.dtype, tensor.device)
+                    grown[:, :slots].copy_(tensor)
+                    stacked[group] = grown
+            self.occupants += [None] * slots
+            self.kept.clear()
 
     def factors(self, slots: range) -> Factors:
         """Views of the factors at `slots`, kept from step to step."""
@@ -110,13 +127,19 @@ class LoraStack:
         highest_low = len(self.occupants) - len(active)
         windows = [range(low, low + len(active)) for low in {min(low, highest_low) for low in positions}]
         window = max(windows, key=lambda window: len(positions.intersection(window)))
-        holes = [position for position in window if position not in positions]
-        if holes:
-            self.move(next(slot for slot in active if slot.position not in window), holes[0])
+        with self.lock:
+            holes = [position for position in window if position not in positions and self.can_move(position)]
+            if holes:
+                self.move(next(slot for slot in active if slot.position not in window), holes[0])
         return window
 
+    def can_move(self, position: int) -> bool:
+        """Whether what is there, if anything, is not being filled just now."""
+        other = self.occupants[position]
+        return other is None or other.is_filled
+
     def move(self, slot: Slot, position: int) -> None:
-        """Move the slot; what is at the new position takes its old one."""
+        """Move the slot; what is at the new position takes its old one. Under the lock."""
         other, old = self.occupants[position], slot.position
         for tensor in (*self.a.values(), *self.b.values()):
             kept = tensor[:, position].clone() if other else None
@@ -130,23 +153,43 @@ class LoraStack:
 
 
 class LoraSlots:
-    """All stacks. Adapters are installed and removed between steps, on the thread that runs them."""
+    """All stacks. The caller keeps to `max_slots` in all, and gives back no slot that a request uses."""
 
     def __init__(
         self, spec: DecoderSpec, dtype: torch.dtype, device: torch.device, max_slots: int, max_rank: int
     ) -> None:
         self.spec, self.dtype, self.device = spec, dtype, device
         self.max_slots, self.max_rank = max_slots, max_rank
+        self.lock = threading.Lock()
         self.stacks: dict[Signature, LoraStack] = {}
 
-    def install(self, weights: AdapterWeights) -> Slot:
-        """Copy an adapter into a free slot; the caller keeps to `max_slots` in all."""
+    def take(self, weights: AdapterWeights) -> Slot | None:
+        """A free slot that such weights fit; None where there is none, and `make_room` has to be called first."""
+        with self.lock:
+            return self.stack_for(weights).take()
+
+    def make_room(self, weights: AdapterWeights) -> Slot:
+        """A slot that such weights fit. Between steps."""
+        with self.lock:
+            stack = self.stack_for(weights)
+            while (slot := stack.take()) is None:
+                stack.grow()
+            return slot
+
+    def stack_for(self, weights: AdapterWeights) -> LoraStack:
         signature = (weights.rank_class, tuple(weights.factors))
         if signature not in self.stacks:
             self.stacks[signature] = LoraStack(signature, self.spec, self.dtype, self.device)
-        return self.stacks[signature].install(weights)
+        return self.stacks[signature]
+
+    def install(self, weights: AdapterWeights) -> Slot:
+        """Copy an adapter into a slot. Between steps."""
+        slot = self.make_room(weights)
+        slot.stack.fill(slot, weights)
+        return slot
 
     def remove(self, slot: Slot) -> None:
-        slot.stack.occupants[slot.position] = None
-        if slot.stack.is_empty:
-            self.stacks = {key: stack for key, stack in self.stacks.items() if stack is not slot.stack}
+        with self.lock:
+            slot.stack.give_back(slot)
+            if slot.stack.is_empty:
+                self.stacks = {key: stack for key, stack in self.stacks.items() if stack is not slot.stack}

@@ -74,7 +74,7 @@ class Adapters(APIView):
         is_upload = request.content_type.startswith("multipart/")
         adapter = from_upload(request) if is_upload else from_place(request)
         note(request, "register", adapter)
-        return Response(adapters.describe([adapter])[0], status=201)
+        return answer(adapter, status=201)
 
 
 class AdaptersStatus(APIView):
@@ -98,7 +98,7 @@ class AdaptersStatus(APIView):
 class OneAdapter(APIView):
     @extend_schema(summary="Get an adapter", responses={200: shapes.AdapterRecord, **refusals("adapter_not_found")})
     def get(self, request: Request, adapter_id: str) -> Response:
-        return answer(principal_of(request).workspace, adapter_id)
+        return answer(adapters.find(principal_of(request).workspace, adapter_id))
 
     @extend_schema(
         summary="Delete an adapter, or give up one that is still being made of a document",
@@ -137,7 +137,7 @@ class LoadAdapter(APIView):
         adapter = adapters.find(principal_of(request).workspace, adapter_id)
         adapters.load(adapter, body.get("backends", (adapters.LOCAL,)), body["pin"])
         note(request, "load", adapter)
-        return answer(principal_of(request).workspace, adapter_id)
+        return answer(adapter)
 
 
 class UnloadAdapter(APIView):
@@ -155,7 +155,7 @@ class UnloadAdapter(APIView):
         adapter = adapters.find(principal_of(request).workspace, adapter_id)
         adapters.unload(adapter, body.get("backends"))
         note(request, "unload", adapter)
-        return answer(principal_of(request).workspace, adapter_id)
+        return answer(adapter)
 
 
 def all_of(workspace: Workspace) -> AdapterQuerySet:
@@ -167,8 +167,8 @@ def living(workspace: Workspace) -> AdapterQuerySet:
     return all_of(workspace).unexpired()
 
 
-def answer(workspace: Workspace, adapter_id: str) -> Response:
-    return Response(adapters.describe([adapters.find(workspace, adapter_id)])[0])
+def answer(adapter: Adapter, status: int = 200) -> Response:
+    return Response(adapters.describe([adapter])[0], status=status)
 
 
 def note(request: Request, verb: str, adapter: Adapter) -> None:

@@ -11,7 +11,7 @@ from transformers import AutoConfig
 from inference.engine.adapter_pool import AdapterPool, T
 from inference.engine.errors import AdapterIncompatible, AdapterNotLoaded, NoFreeSlot, UnloadTimeout
 from inference.engine.families import describe
-from inference.engine.lora import LoraSlots
+from inference.engine.lora import LoraSlots, LoraStack
 
 SLOTS = 3
 
@@ -135,17 +135,26 @@ def test_a_file_that_cannot_be_served_evicts_nobody(pool: Pool, path: Path, tmp_
 def test_a_failing_installation_leaves_everything_as_it_was(
     pool: Pool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(weights: object) -> None:
+    def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("no memory")
 
     pool.load("a", path, pinned=False)
     with monkeypatch.context() as patch:
-        patch.setattr(pool.lora, "install", fail)
+        patch.setattr(LoraStack, "fill", fail)
         with pytest.raises(torch.OutOfMemoryError):
             pool.load("b", path, pinned=False)
     assert pool.states() == {"a": "loaded"}
-    assert pool.free_slots == 2
+    assert (pool.free_slots, pool.installed()) == (2, 1)
     pool.load("b", path, pinned=False)
+
+
+def test_a_load_into_a_free_slot_waits_for_no_step(pool: Pool, path: Path) -> None:
+    pool.load("a", path, pinned=False)
+    over = threading.Event()
+    step = pool.engine_thread.submit(over.wait, 20)
+    pool.load("b", path, pinned=False)
+    assert not step.done()
+    over.set()
 
 
 def test_unload_frees_the_slot_and_is_content_with_nothing_to_do(pool: Pool, path: Path) -> None:
