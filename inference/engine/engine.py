@@ -332,7 +332,6 @@ class Engine:
 
     def warm_up(self) -> None:
         """Compute a few tokens, so that the first request finds everything prepared and the pace is known."""
-        self.runner.decoder.operations.pin_threads()
         kv = self.runner.kv.allocate(WARM_UP_TOKENS + WARM_UP_STEPS)
         assert kv is not None
         for start in (0, *range(WARM_UP_TOKENS, WARM_UP_TOKENS + WARM_UP_STEPS)):

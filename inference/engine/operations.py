@@ -27,9 +27,6 @@ class Operations(Protocol):
 
     rotations: Sequence[Rotation]
 
-    def pin_threads(self) -> None:
-        """Keep the threads that compute for the calling one in places of their own, where that is known to help."""
-
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         """A linear layer in the model's dtype, of a weight [out, in] in any and a bias [out] in that one."""
 
@@ -69,9 +66,6 @@ class TorchOperations:
         self.spec, self.dtype = spec, dtype
         self.rotations: Sequence[Rotation] = [rotation(rope, max_len, dtype, device) for rope in spec.ropes]
         self.arrange = arrange
-
-    def pin_threads(self) -> None:
-        pass
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         return linear(weight.to(self.dtype), bias)

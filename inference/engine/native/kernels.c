@@ -1,10 +1,5 @@
 /* The parts of a step between its linear layers, each in one pass over what it reads. */
-#define _GNU_SOURCE
 #include <math.h>
-#include <omp.h>
-#ifdef __linux__
-#include <sched.h>
-#endif
 
 #include "elements.h"
 #include "lora.h"
@@ -206,23 +201,4 @@ void attend(const element *qkv, const place *places, const int64_t *asking, elem
 void add_lora(const element *x, element *y, int64_t layer, const lora *of) {
 #pragma omp parallel
     add_low_rank(x, y, layer, of);
-}
-
-/* Keep each of the caller's threads on a processor of its own, where there are as many of both. Two on one processor take
- * turns at every barrier, and the operating system leaves them there for several steps while another processor is idle. */
-void pin_threads(void) {
-#ifdef __linux__
-    cpu_set_t processors;
-    if (sched_getaffinity(0, sizeof processors, &processors) || CPU_COUNT(&processors) != omp_get_max_threads()) return;
-#pragma omp parallel
-    {
-        int processor = 0;
-        for (int before = omp_get_thread_num(); before || !CPU_ISSET(processor, &processors); processor++)
-            before -= CPU_ISSET(processor, &processors);
-        cpu_set_t own;
-        CPU_ZERO(&own);
-        CPU_SET(processor, &own);
-        sched_setaffinity(0, sizeof own, &own);
-    }
-#endif
 }

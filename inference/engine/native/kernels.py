@@ -26,7 +26,6 @@ SIGNATURES = {
     "rotate_and_write": "ppppiiiii",
     "attend": "ppppiiiiiid",
     "add_lora": "ppip",
-    "pin_threads": "",
 }
 TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
 

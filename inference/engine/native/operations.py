@@ -46,7 +46,6 @@ class NativeOperations:
             rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes
         ]
         self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
-        self.pin_threads = library.pin_threads
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         by_tiles = tile_linear(weight, bias) if self.dtype == torch.bfloat16 else None
