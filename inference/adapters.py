@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Func, Value
+from django.db.models import Func, Value, prefetch_related_objects
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -180,7 +180,7 @@ def folder_under_roots(adapter_path: str) -> Path:
 
 
 def load(adapter: Adapter, backends: Sequence[str] = (LOCAL,), pin: bool | None = None) -> None:
-    """Load the adapter on each of the named backends; one that fails leaves the others loaded.
+    """Load an adapter of `with_expiry()` on each of the named backends; one that fails leaves the others loaded.
 
     Raises:
         ApiError: 404 `backend_not_found`, 409 `no_free_slot`, 410 `adapter_expired`, 422 `adapter_incompatible`, 503
@@ -188,9 +188,11 @@ def load(adapter: Adapter, backends: Sequence[str] = (LOCAL,), pin: bool | None 
     """
     refuse_expired(adapter)
     failures: list[ApiError] = []
-    for backend in [backend_named(adapter.workspace, name) for name in dict.fromkeys(backends)]:
+    chosen = [backend_named(adapter.workspace, name) for name in dict.fromkeys(backends)]
+    placements = placements_on(adapter, {backend.name for backend in chosen})
+    for backend in chosen:
         try:
-            load_on(backend, adapter, pin)
+            load_on(backend, adapter, placements[backend.name], pin)
         except ApiError as error:
             failures.append(error)
     raise_if_all(failures, len(set(backends)))
@@ -199,8 +201,7 @@ def load(adapter: Adapter, backends: Sequence[str] = (LOCAL,), pin: bool | None 
         adapter.pinned = pin
 
 
-def load_on(backend: Backend, adapter: Adapter, pin: bool | None) -> None:
-    placement = placement_on(backend, adapter)
+def load_on(backend: Backend, adapter: Adapter, placement: AdapterPlacement, pin: bool | None) -> None:
     was_loaded = placement.state == AdapterState.LOADED
     if not was_loaded:
         move(placement, AdapterState.LOADING)
@@ -215,14 +216,15 @@ def load_on(backend: Backend, adapter: Adapter, pin: bool | None) -> None:
     move(placement, AdapterState.LOADED, pinned=pinned, loaded_at=loaded_at)
 
 
-def placement_on(backend: Backend, adapter: Adapter) -> AdapterPlacement:
-    """That of the adapter's placements, which is made where there is none."""
-    for placement in adapter.placements.all():
-        if placement.backend == backend.name:
-            return placement
-    placement, _ = AdapterPlacement.objects.get_or_create(adapter=adapter, backend=backend.name)
-    adapter.refresh_from_db(fields=["placements"])
-    return placement
+def placements_on(adapter: Adapter, backends: set[str]) -> dict[str, AdapterPlacement]:
+    """The adapter's placements by backend; where it has none on one of these, it is made."""
+    missing = backends - {placement.backend for placement in adapter.placements.all()}
+    if missing:
+        made = [AdapterPlacement(adapter=adapter, backend=backend) for backend in missing]
+        AdapterPlacement.objects.bulk_create(made, ignore_conflicts=True)
+        adapter.refresh_from_db(fields=["placements"])
+        prefetch_related_objects([adapter], "placements")
+    return {placement.backend: placement for placement in adapter.placements.all()}
 
 
 def raise_if_all(failures: Sequence[ApiError], asked: int) -> None:
