@@ -26,6 +26,7 @@ from workspace.home import LabHome
 
 SLOTS, CLIENTS, NEW_TOKENS = 4, 8, 10
 QUESTION = "Say a few words about yourself."
+PER_MINUTE = 6  # readings of the memory
 MOVED = {409}  # the adapter was unloaded or evicted meanwhile
 
 
@@ -122,7 +123,7 @@ async def soak(server, names: list[str], seconds: float, console: Console) -> No
 
     def watch() -> None:
         elapsed = time.monotonic() - started
-        if not sizes or elapsed - sizes[-1][0] > 10:
+        if not sizes or elapsed - sizes[-1][0] > 60 / PER_MINUTE:
             sizes.append((elapsed, server.resident_bytes() / 1e6))
 
     async with server.client() as http:
@@ -132,7 +133,8 @@ async def soak(server, names: list[str], seconds: float, console: Console) -> No
         raise SystemExit(f"These adapters do not say their names: {', '.join(nameless)}.")
     settled = [size for elapsed, size in sizes if elapsed > min(60, seconds / 2)]
     console.print(dict(soaking.outcomes))
-    console.print(f"resident after the first minute: {settled[0]:.0f} MB, at the end {settled[-1]:.0f} MB")
+    minutes = [*settled[:-1:PER_MINUTE], settled[-1]]
+    console.print("resident after the first minute, and each later one:", *(f"{size:.0f}" for size in minutes), "MB")
     console.print(f"wrong answers: {len(soaking.wrong)}", *soaking.wrong[:5], sep="\n")
     if soaking.wrong:
         raise SystemExit(1)
