@@ -5,10 +5,13 @@ from datetime import datetime
 
 from billing.models import RateCard
 
-# Changes with any change of the cards that Postgres shows: it keeps in each row which transaction wrote it
-TARIFF_VERSION = "(SELECT count(*) || ' ' || coalesce(sum(xmin::text::bigint), 0) FROM billing_ratecard)"
+# Changes with the cards: each version of a row has a place of its own and the transaction that wrote it
+# (postgresql.org/docs, System Columns)
+TARIFF_VERSION = """(
+    SELECT coalesce(md5(string_agg(xmin::text || ctid::text, ' ' ORDER BY id)), '') FROM billing_ratecard
+)"""
 ALL = f"SELECT *, {TARIFF_VERSION} AS version FROM billing_ratecard"
-NO_CARDS = "0 0"
+NO_CARDS = ""
 MOST_CANDIDATES = 10_000
 Labels = tuple[uuid.UUID, str, str, str, str | None]
 

@@ -125,6 +125,20 @@ def test_prices_change_at_their_moment_and_history_does_not(record: Record) -> N
     assert before.rate_card_id == old.id
 
 
+def test_each_event_has_the_price_that_stands_when_it_is_written(record: Record) -> None:
+    """Also where cards change within one transaction, as all of this test is."""
+    price = card(output_rate=Decimal(2))
+    assert record(output_tokens=1_000_000, input_tokens=0).cost_gbp == 2
+    RateCard.objects.filter(pk=price.pk).update(output_rate=3)
+    assert record(output_tokens=1_000_000, input_tokens=0).cost_gbp == 3
+    other = card(output_rate=Decimal(4), model="m", adapter_id="")
+    assert record(output_tokens=1_000_000, input_tokens=0, model="m").cost_gbp == 4
+    other.delete()
+    assert record(output_tokens=1_000_000, input_tokens=0, model="m").cost_gbp == 3
+    price.delete()
+    assert record(output_tokens=1_000_000, input_tokens=0).cost_gbp is None
+
+
 def test_a_card_in_effect_is_ended_not_deleted(operator: Client) -> None:
     current = card()
     answer = operator.delete(f"{URL}/{current.id}")
