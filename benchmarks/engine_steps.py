@@ -56,7 +56,10 @@ def load(model: Path, dtype: torch.dtype, device: torch.device, slots: int) -> M
 
 
 def install(runner: ModelRunner, adapter: Path) -> Slot:
-    return runner.lora.install(read_adapter(adapter, runner.spec, 64))
+    weights = read_adapter(adapter, runner.spec, 64)
+    slot = runner.lora.make_room(weights)
+    slot.fill(weights)
+    return slot
 
 
 def difference(model: Path, adapters: Sequence[Path], device: torch.device) -> float:

@@ -149,7 +149,7 @@ class AdapterPool:
         try:
             slot = None if victim else self.lora.take(weights)
             slot = slot or self.between_steps(make_room)
-            slot.stack.fill(slot, weights)
+            slot.fill(weights)
             adapter.slot = slot
         except BaseException:
             if slot:

@@ -33,6 +33,9 @@ class Slot:
     position: int
     is_filled: bool = False
 
+    def fill(self, weights: AdapterWeights) -> None:
+        self.stack.fill(self, weights)
+
 
 class LoraStack:
     """The slots of all adapters of one signature: a rank class R and the groups of projections they change.
@@ -181,12 +184,6 @@ class LoraSlots:
         if signature not in self.stacks:
             self.stacks[signature] = LoraStack(signature, self.spec, self.dtype, self.device)
         return self.stacks[signature]
-
-    def install(self, weights: AdapterWeights) -> Slot:
-        """Copy an adapter into a slot. Between steps."""
-        slot = self.make_room(weights)
-        slot.stack.fill(slot, weights)
-        return slot
 
     def remove(self, slot: Slot) -> None:
         with self.lock:

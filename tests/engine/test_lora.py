@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference.engine.adapter_file import read_adapter
-from inference.engine.lora import Slot
-from inference.engine.model_runner import ModelRunner
 from tests.engine.tiny_models import (
     CONFIGS,
     Running,
+    install,
     load_runner,
     make_adapter,
     make_model,
@@ -34,10 +32,6 @@ VARIANTS = [
     },
     {"r": 8, "target_modules": r".*layers\.[12]\.self_attn\.(q|v)_proj"},
 ]
-
-
-def install(runner: ModelRunner, path: Path) -> Slot:
-    return runner.lora.install(read_adapter(path, runner.spec, 64))
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inference.engine.adapter_file import read_adapter
 from inference.engine.model_runner import ModelRunner
 from inference.engine.native.products import TileLinear, products, tile_linear
-from tests.engine.tiny_models import make_adapter, make_model
+from tests.engine.tiny_models import install, make_adapter, make_model
 
 pytestmark = pytest.mark.skipif(products() is None, reason="no compiler, or a processor without tile registers (AMX)")
 
@@ -94,10 +93,7 @@ def test_with_adapters_the_products_are_the_same_in_one_call(counts: list[int], 
     path = make_model("llama", tmp_path)
     runner = ModelRunner.load(path, torch.bfloat16, torch.device("cpu"), 8, 64, 4096, 1024)
     ranks = (8, 8, 16)
-    slots = [
-        runner.lora.install(read_adapter(make_adapter(path, tmp_path / f"a{i}", i, r=rank), runner.spec, 64))
-        for i, rank in enumerate(ranks)
-    ]
+    slots = [install(runner, make_adapter(path, tmp_path / f"a{i}", i, r=rank)) for i, rank in enumerate(ranks)]
     _, plan = runner.decoder.operations.arrange(slots[: len(counts)], counts)
     linear = runner.decoder.weights.layers[1].qkv
     assert isinstance(linear, TileLinear)

@@ -17,6 +17,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from inference.engine.adapter_file import read_adapter
 from inference.engine.kv_cache import KVRow
 from inference.engine.lora import Slot
 from inference.engine.model_runner import ModelRunner, StepRow
@@ -134,3 +135,11 @@ class Running:
 
     def end(self) -> None:
         self.runner.kv.free(self.kv)
+
+
+def install(runner: ModelRunner, path: Path) -> Slot:
+    """Put an adapter into a slot of a runner that no engine runs."""
+    weights = read_adapter(path, runner.spec, 64)
+    slot = runner.lora.make_room(weights)
+    slot.fill(weights)
+    return slot
