@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from inference.engine.native.products import PackedLinear, packed_linear, products
 from inference.model_files import ModelFolder, ModelUnavailable, resolve_model
 from workspace.home import PROJECT_ROOT, LabHome
 
@@ -105,11 +106,20 @@ class TestTheDefault:
         assert tokenizer.decode(answer) == "The capital of France is Paris.<|im_end|>"
         assert model.generation_config.eos_token_id == tokenizer.eos_token_id == 2
 
-    def test_its_weights_are_kept_once_as_float16(self, smollm_path: Path):
+    def test_its_weights_are_kept_once(self, smollm_path: Path):
         weights = load_file(smollm_path / "model.safetensors")
-        assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+        assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
         assert "lm_head.weight" not in weights
         assert "quantization_config" not in json.loads((smollm_path / "config.json").read_text())
+
+    @pytest.mark.skipif(products(torch.float32) is None, reason="no compiler, or a processor without float16 (F16C)")
+    def test_its_weights_are_those_that_were_quantised(self, smollm_path: Path):
+        weights = load_file(smollm_path / "model.safetensors")
+        down = packed_linear(weights["model.layers.0.mlp.down_proj.weight"], None, torch.float32, torch.float32)
+        embedding = packed_linear(weights["model.embed_tokens.weight"], None, torch.float32, torch.float32)
+        assert isinstance(down, PackedLinear)
+        assert isinstance(embedding, PackedLinear)
+        assert (down.bits, embedding.bits) == (4, 8)
 
     def test_its_template_adds_the_default_system_prompt(self, tokenizer: PreTrainedTokenizerBase):
         text = tokenizer.apply_chat_template(

@@ -79,16 +79,17 @@ def write_weights(gguf: Path, folder: Path) -> None:
 
 
 def stored_dtype(gguf: Path) -> "torch.dtype":
-    """What the weights are stored as: float16 if they are quantised, else float32.
+    """What the weights are stored as: float16 if it loses far less than quantising did, else float32.
 
-    The scales of quantised weights are float16, so rounding to it loses far less than quantising did, and a CPU
-    decodes from float16 at about twice the speed. bfloat16's range is beyond it.
+    The scales of quantised weights are float16. bfloat16's range is beyond it. Q4_1 and Q8_0 are stored without loss,
+    for the engine then finds their bits again.
     """
     import torch
-    from gguf import GGMLQuantizationType, GGUFReader
+    from gguf import GGMLQuantizationType as Kind
+    from gguf import GGUFReader
 
     kinds = {tensor.tensor_type for tensor in GGUFReader(gguf).tensors if len(tensor.shape) > 1}
-    exact = kinds == {GGMLQuantizationType.F32} or GGMLQuantizationType.BF16 in kinds
+    exact = kinds <= {Kind.F32, Kind.Q4_1, Kind.Q8_0} or Kind.BF16 in kinds
     return torch.float32 if exact else torch.float16
 
 

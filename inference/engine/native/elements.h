@@ -11,7 +11,15 @@
 #include <immintrin.h>
 #endif
 
+#ifdef __AVX512F__
 #define LANES 16
+#define LOWER_IN_TURN 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define UPPER_IN_TURN 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#else
+#define LANES 8
+#define LOWER_IN_TURN 0, 8, 1, 9, 2, 10, 3, 11
+#define UPPER_IN_TURN 4, 12, 5, 13, 6, 14, 7, 15
+#endif
 
 typedef float vector __attribute__((vector_size(4 * LANES)));
 typedef int32_t integers __attribute__((vector_size(4 * LANES)));
@@ -107,26 +115,24 @@ static inline void fold(vector values[LANES], int half) {
 #pragma GCC unroll 8
     for (int at = 0; at < half; at++) {
         vector one = values[at], other = values[at + half];
-        values[at] = __builtin_shufflevector(one, other, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23) +
-                     __builtin_shufflevector(one, other, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        values[at] = __builtin_shufflevector(one, other, LOWER_IN_TURN) +
+                     __builtin_shufflevector(one, other, UPPER_IN_TURN);
     }
 }
 
 /* The sums of all lanes of each: lane i is that of values[i]. */
 static inline vector totals(vector values[LANES]) {
-    fold(values, 8);
-    fold(values, 4);
-    fold(values, 2);
-    fold(values, 1);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half; half /= 2) fold(values, half);
     return values[0];
 }
 
-typedef float eight __attribute__((vector_size(32)));
 typedef float four __attribute__((vector_size(16)));
+typedef int32_t four_integers __attribute__((vector_size(16)));
 
 static inline float total(vector value) {
-    eight sums8 = __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7) +
-                  __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15);
-    four sums4 = __builtin_shufflevector(sums8, sums8, 0, 1, 2, 3) + __builtin_shufflevector(sums8, sums8, 4, 5, 6, 7);
-    return (sums4[0] + sums4[1]) + (sums4[2] + sums4[3]);
+    four sums[LANES / 4];
+    memcpy(sums, &value, sizeof value);
+    for (int at = 1; at < LANES / 4; at++) sums[0] += sums[at];
+    return (sums[0][0] + sums[0][1]) + (sums[0][2] + sums[0][3]);
 }

@@ -6,9 +6,16 @@
 
 #define SMALL 32768 /* elements below which a second thread costs more than it does */
 
-static inline float highest_of(vector value, float highest) {
-    for (int at = 0; at < LANES; at++) highest = value[at] > highest ? value[at] : highest;
-    return highest;
+static inline float larger(float one, float other) { return one > other ? one : other; }
+
+static inline float highest_of(vector value) {
+    four parts[LANES / 4];
+    memcpy(parts, &value, sizeof value);
+    for (int at = 1; at < LANES / 4; at++) {
+        four_integers is_larger = parts[at] > parts[0];
+        parts[0] = (four)(((four_integers)parts[at] & is_larger) | ((four_integers)parts[0] & ~is_larger));
+    }
+    return larger(larger(parts[0][0], parts[0][1]), larger(parts[0][2], parts[0][3]));
 }
 
 /* Lane by lane: a where the mask is set, else b. */
@@ -122,19 +129,24 @@ void rotate_and_write(element *qkv, const element *cosines, const element *sines
 #define MOST_GROUP 16
 #define MOST_HEAD 256
 
-/* from [count, n] as floats; what is missing of a block is zero. */
-static inline void widen(const element *from, float *to, int64_t count, int64_t n) {
-    for (int64_t at = 0; at < count * n; at += LANES) keep(to + at, load(from + at));
-    memset(to + count * n, 0, (BLOCK - count) * n * sizeof(float));
+/* from [count, n] as floats, where they lie or in `room`; what is missing of a block is zero. */
+static inline const float *widened(const element *from, float *room, int64_t count, int64_t n) {
+#ifdef ELEMENT_F32
+    if (count == BLOCK) return from;
+#endif
+    for (int64_t at = 0; at < count * n; at += LANES) keep(room + at, load(from + at));
+    memset(room + count * n, 0, (BLOCK - count) * n * sizeof(float));
+    return room;
 }
 
 /* One key head of one row for the `group` query heads that share it; softmax on line (FlashAttention-2, arXiv
  * 2307.08691). */
 static void attend_head(const element *queries, const element *keys, const element *values, element *out,
                         int64_t first, int64_t length, int64_t group, int64_t n, float scale) {
-    float block[BLOCK * MOST_HEAD], scores[MOST_GROUP][BLOCK], asked[MOST_GROUP * MOST_HEAD];
+    float room[BLOCK * MOST_HEAD], scores[MOST_GROUP][BLOCK], asked[MOST_GROUP * MOST_HEAD];
     float answer[MOST_GROUP * MOST_HEAD], largest[MOST_GROUP], weight[MOST_GROUP];
-    const integers lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    integers lanes;
+    for (int lane = 0; lane < LANES; lane++) lanes[lane] = lane;
     for (int64_t query = 0; query < group; query++) {
         largest[query] = -INFINITY;
         weight[query] = 0;
@@ -147,7 +159,7 @@ static void attend_head(const element *queries, const element *keys, const eleme
         int64_t count = length - start < BLOCK ? length - start : BLOCK;
         fetch(keys + (start + BLOCK) * n, BLOCK * n);
         fetch(values + start * n, BLOCK * n);
-        widen(keys + start * n, block, count, n);
+        const float *block = widened(keys + start * n, room, count, n);
         for (int64_t query = 0; query < group; query++) {
             vector sums[BLOCK] = {};
             for (int64_t at = 0; at < n; at += LANES) {
@@ -156,7 +168,7 @@ static void attend_head(const element *queries, const element *keys, const eleme
                 for (int key = 0; key < BLOCK; key++) sums[key] += part * kept(block + key * n + at);
             }
             vector score = choose(lanes < (int32_t)count, totals(sums), filled(-INFINITY));
-            float highest = highest_of(score, largest[query]);
+            float highest = larger(highest_of(score), largest[query]);
             float shrink = exponential(filled(largest[query] - highest))[0];
             score = choose(score == -INFINITY, filled(0), exponential(score - highest));
             keep(scores[query], score);
@@ -165,7 +177,7 @@ static void attend_head(const element *queries, const element *keys, const eleme
             for (int64_t at = 0; at < n; at += LANES)
                 keep(answer + query * n + at, kept(answer + query * n + at) * shrink);
         }
-        widen(values + start * n, block, count, n);
+        block = widened(values + start * n, room, count, n);
         for (int64_t query = 0; query < group; query++)
             for (int64_t at = 0; at < n; at += LANES) {
                 vector sum = kept(answer + query * n + at);

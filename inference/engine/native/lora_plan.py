@@ -11,7 +11,7 @@ from torch import Tensor
 from inference.engine.linear import Linear
 from inference.engine.lora import LoraStack, Slot
 from inference.engine.lora_plan import BASE_ONLY
-from inference.engine.native.products import TileLinear
+from inference.engine.native.products import PackedLinear
 from inference.engine.projections import Group
 from inference.engine.step import Plan
 
@@ -80,7 +80,7 @@ class NativePlan(Plan):
 
     def product(self, linear: Linear, x: Tensor, layer: int, group: Group) -> Tensor:
         """See `step.Plan`. The first stack's products are made in one call with the layer's own, where that can."""
-        if not isinstance(linear, TileLinear):
+        if not isinstance(linear, PackedLinear):
             return super().product(linear, x, layer, group)
         y = linear(x, self.stacks[0].groups.get(group), layer)
         for tiles in self.stacks[1:]:

@@ -12,7 +12,7 @@ from inference.engine.linear import Linear, linear
 from inference.engine.lora import Slot
 from inference.engine.native.attention import NativeAttention
 from inference.engine.native.lora_plan import arrange
-from inference.engine.native.products import tile_linear
+from inference.engine.native.products import packed_linear
 from inference.engine.norm import Norm
 from inference.engine.step import Attention, Placed, Plan
 
@@ -48,13 +48,11 @@ class NativeOperations:
         self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        by_tiles = tile_linear(weight, bias) if self.dtype == torch.bfloat16 else None
-        return by_tiles or linear(weight.to(self.dtype), bias)
+        return packed_linear(weight, bias, self.dtype, self.dtype) or linear(weight.to(self.dtype), bias)
 
     def head(self, weight: Tensor) -> Linear:
         """Float32 where that can be: bfloat16's steps at usual logits are an eighth, so the best two often are one."""
-        by_tiles = tile_linear(weight, None, torch.float32) if self.dtype == torch.bfloat16 else None
-        return by_tiles or self.linear(weight, None)
+        return packed_linear(weight, None, self.dtype, torch.float32) or self.linear(weight, None)
 
     def residual(self, x: Tensor) -> Tensor:
         return x.float()

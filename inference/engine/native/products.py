@@ -1,4 +1,4 @@
-"""Linear layers by `products.c`, on processors with tile registers."""
+"""Linear layers by compiled functions: on tile registers in bfloat16, on vectors in float32."""
 
 import ctypes
 from functools import cache
@@ -7,19 +7,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inference.engine.linear import Linear
+from inference.engine.linear import Linear, fits_float16
 from inference.engine.native.compiler import compile_library
 
-SOURCE = Path(__file__).with_name("products.c")
-# As in products.c
+SOURCES = {torch.bfloat16: "tile_products.c", torch.float32: "vector_products.c"}
+# As in both of them
 SIDE, DEPTH, PASS = 16, 32, 32
 TILE_BYTES = {4: 2 * SIDE + 2 * SIDE + SIDE * DEPTH // 2, 8: 2 * SIDE + SIDE * DEPTH}
 
 
 @cache
-def products() -> ctypes.CDLL | None:
-    """The compiled functions; None where there is no compiler, or where processor or kernel have no such registers."""
-    library = compile_library(SOURCE, [])
+def products(dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The compiled functions for inputs in a dtype; None where there is no compiler, or processor or kernel cannot."""
+    source = SOURCES.get(dtype)
+    library = compile_library(Path(__file__).with_name(source), []) if source else None
     if library is None or not hasattr(library, "multiply") or library.prepare():
         return None
     pointer, size = ctypes.c_void_p, ctypes.c_int64
@@ -29,44 +30,58 @@ def products() -> ctypes.CDLL | None:
     return library
 
 
-class TileLinear:
-    """x [T, in] bfloat16 -> x W^T + b [T, out] in `dtype`, bfloat16 or float32, of a weight [out, in] of any dtype.
+class PackedLinear:
+    """x [T, in] bfloat16 or float32 -> x W^T + b [T, out] in `dtype`, of a weight [out, in] packed in `bits` bits."""
 
-    It is kept in 4 or 8 bits where they hold it exactly, as they do what was quantised to llama.cpp's Q4_1 or Q8_0 and
-    stored in float16 since; else in bfloat16.
-    """
-
-    def __init__(self, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        bits: int,
+        packed: Tensor,
+        bias: Tensor | None,
+        sizes: tuple[int, int],
+        dtype: torch.dtype,
+    ) -> None:
         self.multiply = library.multiply
-        self.outputs, self.dtype = len(weight), dtype
-        self.bits, self.packed = pack(library, weight.float())
-        self.bias = bias
-        self.weight_at, self.bias_at = self.packed.data_ptr(), None if bias is None else bias.data_ptr()
-        self.fixed = (weight.shape[1], self.outputs, self.bits, dtype.itemsize)
+        self.bits, self.packed, self.bias, self.dtype = bits, packed, bias, dtype
+        self.outputs, inputs = sizes
+        self.weight_at, self.bias_at = packed.data_ptr(), None if bias is None else bias.data_ptr()
+        self.fixed = (inputs, self.outputs, bits, dtype.itemsize)
 
     def __call__(self, x: Tensor, adapters: int | None = None, layer: int = 0) -> Tensor:
         """
         Args:
             adapters: the address of a `lora` (lora.h) of this layer's group, whose low-rank products are added, in
-                bfloat16.
+                the dtype of x.
         """
         y = x.new_empty(len(x), self.outputs, dtype=self.dtype)
         self.multiply(x.data_ptr(), self.weight_at, self.bias_at, y.data_ptr(), len(x), *self.fixed, adapters, layer)
         return y
 
 
-def pack(library: ctypes.CDLL, weight: Tensor) -> tuple[int, Tensor]:
-    """weight [out, in] float32 -> how many bits hold a number of it, and the tiles."""
+def pack(library: ctypes.CDLL, weight: Tensor, dtype: torch.dtype) -> tuple[int, Tensor] | None:
+    """How many bits hold a number of weight [out, in], float32, and the tiles.
+
+    Four or eight where they hold it exactly, as they do what was quantised to llama.cpp's Q4_1 or Q8_0 and not rounded
+    since; for bfloat16's products also if it was rounded to float16. Else 16: bfloat16, or float16 without loss; None
+    where float16 would lose something.
+    """
     outputs, inputs = weight.shape
     for bits, into in ((4, library.pack_four_bits), (8, library.pack_eight_bits)):
         packed = torch.empty(outputs // SIDE, inputs // DEPTH, TILE_BYTES[bits], dtype=torch.uint8)
         if into(weight.data_ptr(), packed.data_ptr(), outputs, inputs):
             return bits, packed
-    tiles = weight.bfloat16().view(outputs // SIDE, SIDE, inputs // DEPTH, DEPTH // 2, 2)
-    return 16, tiles.permute(0, 2, 3, 1, 4).contiguous()
+    tiles = (outputs // SIDE, SIDE, inputs // DEPTH)
+    if dtype == torch.bfloat16:
+        return 16, weight.bfloat16().view(*tiles, DEPTH // 2, 2).permute(0, 2, 3, 1, 4).contiguous()
+    if fits_float16(weight):
+        return 16, weight.half().view(*tiles, DEPTH).permute(0, 2, 3, 1).contiguous()
+    return None
 
 
-def tile_linear(weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.bfloat16) -> Linear | None:
-    """A `TileLinear`; None where the machine cannot, or the sizes do not fit."""
-    fits = len(weight) % PASS == 0 and weight.shape[1] % DEPTH == 0
-    return TileLinear(library, weight, bias, dtype) if fits and (library := products()) else None
+def packed_linear(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, out_dtype: torch.dtype) -> Linear | None:
+    """A `PackedLinear` for inputs in `dtype`; None where the machine cannot, or sizes or numbers do not fit."""
+    if len(weight) % PASS or weight.shape[1] % DEPTH or (library := products(dtype)) is None:
+        return None
+    packed = pack(library, weight.float(), dtype)
+    return packed and PackedLinear(library, *packed, bias, (len(weight), weight.shape[1]), out_dtype)

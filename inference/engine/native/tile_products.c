@@ -5,21 +5,17 @@
  * in the order in which the registers want them: [pairs of inputs, outputs, 2 of a pair].
  */
 #ifdef __AMX_BF16__
-#include <immintrin.h>
-#include <math.h>
-#include <omp.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define ELEMENT_BF16
 #include "elements.h"
 #include "lora.h"
+#include "fetching.h"
+#include "quantized.h"
 
-#define SIDE 16
-#define DEPTH 32
 #define PASS (2 * SIDE) /* tokens and outputs that are multiplied at a time */
 #define AHEAD 6         /* tiles between the one that is read and the one fetched */
-#define LINE 64         /* bytes */
 #define REQUEST_PERMISSION 0x1023
 #define TILE_DATA 18
 
@@ -43,38 +39,10 @@ typedef struct {
 /* Ask the kernel for the registers (Linux, Documentation/arch/x86/xstate.rst); 0 if it grants them. */
 int64_t prepare(void) { return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA); }
 
-static inline uint16_t half(float value) { return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT); }
-
-/* The q of each of DEPTH numbers scale * q + least that were rounded to float16; 0 if there is a number that has none
- * from `lowest` to `highest`. */
-static int steps_of(const float *from, float scale, float least, int lowest, int highest, int8_t *q) {
-    for (int64_t at = 0; at < DEPTH; at++) {
-        float step = scale ? rintf((from[at] - least) / scale) : 0;
-        if (!(step >= lowest && step <= highest) || _cvtsh_ss(half(step * scale + least)) != from[at]) return 0;
-        q[at] = (int8_t)step;
-    }
-    return 1;
-}
-
-/* The float16 next to `about`, the scale that the ends of the numbers give but for their own rounding, that has all. */
-static int find_scale(const float *from, float about, float least, int lowest, int highest, int8_t *q, uint16_t *scale) {
-    const int tried[] = {0, 1, -1};
-    for (int at = 0; at < 3; at++) {
-        *scale = half(about) + tried[at];
-        if (steps_of(from, _cvtsh_ss(*scale), least, lowest, highest, q)) return 1;
-    }
-    return 0;
-}
-
-static int pack_four(const float *from, four_bits *to, int64_t output) {
+static int pack_four(const float *from, void *tile, int64_t output) {
+    four_bits *to = tile;
     int8_t q[DEPTH];
-    float least = from[0], most = from[0];
-    for (int64_t at = 1; at < DEPTH; at++) {
-        least = from[at] < least ? from[at] : least;
-        most = from[at] > most ? from[at] : most;
-    }
-    to->least[output] = half(least);
-    if (!find_scale(from, (most - least) / 15, least, 0, 15, q, to->scale + output)) return 0;
+    if (!find_four_bits(from, 1, q, to->scale + output, to->least + output)) return 0;
     for (int64_t at = 0; at < DEPTH; at++) {
         int64_t place = 2 * output + at % 2;
         to->q[at / 2][place % 16] |= place < 16 ? q[at] : q[at] << 4;
@@ -82,31 +50,21 @@ static int pack_four(const float *from, four_bits *to, int64_t output) {
     return 1;
 }
 
-static int pack_eight(const float *from, eight_bits *to, int64_t output) {
+static int pack_eight(const float *from, void *tile, int64_t output) {
+    eight_bits *to = tile;
     int8_t q[DEPTH];
-    float most = 0;
-    for (int64_t at = 0; at < DEPTH; at++) most = fabsf(from[at]) > most ? fabsf(from[at]) : most;
-    if (!find_scale(from, most / 127, 0, -127, 127, q, to->scale + output)) return 0;
+    if (!find_eight_bits(from, 1, q, to->scale + output)) return 0;
     for (int64_t at = 0; at < DEPTH; at++) to->q[at / 2][2 * output + at % 2] = q[at];
     return 1;
 }
 
 /* Pack weight [out, in]; 0 if there is a number that so few bits do not hold. */
-int64_t pack_four_bits(const float *weight, four_bits *packed, int64_t out, int64_t in) {
-    memset(packed, 0, out / SIDE * (in / DEPTH) * sizeof *packed);
-    for (int64_t row = 0; row < out; row++)
-        for (int64_t step = 0; step < in / DEPTH; step++)
-            if (!pack_four(weight + row * in + step * DEPTH, packed + row / SIDE * (in / DEPTH) + step, row % SIDE))
-                return 0;
-    return 1;
+int64_t pack_four_bits(const float *weight, char *packed, int64_t out, int64_t in) {
+    return pack(weight, packed, sizeof(four_bits), out, in, pack_four);
 }
 
-int64_t pack_eight_bits(const float *weight, eight_bits *packed, int64_t out, int64_t in) {
-    for (int64_t row = 0; row < out; row++)
-        for (int64_t step = 0; step < in / DEPTH; step++)
-            if (!pack_eight(weight + row * in + step * DEPTH, packed + row / SIDE * (in / DEPTH) + step, row % SIDE))
-                return 0;
-    return 1;
+int64_t pack_eight_bits(const float *weight, char *packed, int64_t out, int64_t in) {
+    return pack(weight, packed, sizeof(eight_bits), out, in, pack_eight);
 }
 
 /* float16 of 16 outputs, each twice, as a row of pairs has them: of outputs 0 to 7, and of 8 to 15. */
@@ -181,47 +139,6 @@ static inline void put(const float *sums, const uint16_t *bias, char *y, int64_t
             keep((float *)to, sum);
         else
             store((element *)to, sum);
-    }
-}
-
-/* A thread's way through the low-rank factors that it reads after the product: they are brought nearer meanwhile, since
- * to widen weights leaves the memory idle. a to a_stop and b to b_stop are its pieces that are left. */
-typedef struct {
-    const lora *of;
-    int64_t layer, a, a_stop, b, b_stop, lines;
-    const char *at, *end;
-} fetching;
-
-/* Spread over `steps` calls of `fetch_more`. */
-static fetching begin_fetching(const lora *of, int64_t layer, int64_t steps) {
-    if (!of) return (fetching){0};
-    int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
-    int64_t a = of->count * of->rows / ROWS, b = of->count * of->chunks;
-    int64_t elements = a * ROWS * of->in + b * of->rank * of->width;
-    return (fetching){
-        .of = of,
-        .layer = layer,
-        .a = a * thread / threads,
-        .a_stop = a * (thread + 1) / threads,
-        .b = b * thread / threads,
-        .b_stop = b * (thread + 1) / threads,
-        .lines = elements / threads * (int64_t)sizeof(element) / LINE / (steps + 1) + 1,
-    };
-}
-
-static inline void fetch_more(fetching *to) {
-    for (int64_t line = 0; line < to->lines; line++, to->at += LINE) {
-        if (to->at == to->end) {
-            const lora *of = to->of;
-            int a_left = to->a < to->a_stop;
-            if (!a_left && to->b == to->b_stop) {
-                to->lines = 0;
-                return;
-            }
-            to->at = (const char *)(a_left ? piece_of_a(of, to->layer, to->a++) : piece_of_b(of, to->layer, to->b++));
-            to->end = to->at + (a_left ? ROWS * of->in : of->rank * of->width) * sizeof(element);
-        }
-        __builtin_prefetch(to->at, 0, 2);
     }
 }
 
