@@ -11,7 +11,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-COMPILERS = ("cc", "gcc", "clang")
+COMPILERS = ("gcc", "cc")  # on Linux torch brings the OpenMP of GCC, which clang does not use
 COMPILE = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-c")
 # Not linked with OpenMP: its functions are found in the library that torch has loaded, so that both share threads
 LINK = ("-shared", "-lm")

@@ -1,7 +1,7 @@
 /* What the functions of this folder compute with.
  *
  * Included once for each element type (ELEMENT_BF16 or ELEMENT_F32): tensors hold elements, all sums and the residual
- * stream are float32. Vectors are the compiler's own (GCC 12, clang), so that one source serves every processor. Sizes
+ * stream are float32. Vectors are the compiler's own (GCC 12), so that one source serves every processor. Sizes
  * are in elements, and every row's length is a multiple of 2 * LANES; rows lie end to end.
  */
 #include <stdint.h>

@@ -1,5 +1,7 @@
 /* Bringing an adapter's factors nearer while a linear layer's own product is made. */
-#include <omp.h>
+/* Of OpenMP; its header is not everywhere where a compiler is. */
+int omp_get_thread_num(void);
+int omp_get_num_threads(void);
 
 #define LINE 64 /* bytes */
 
@@ -44,4 +46,11 @@ static inline int is_left(fetching *to) {
 
 static inline void fetch_more(fetching *to) {
     for (int64_t line = 0; line < to->lines && is_left(to); line++, to->at += LINE) __builtin_prefetch(to->at, 0, 2);
+}
+
+/* Where the next `lines` begin. Those beyond a piece's end are fetched in vain. */
+static inline const char *next_lines(fetching *to) {
+    const char *from = is_left(to) ? to->at : 0;
+    to->at += to->lines * LINE;
+    return from;
 }

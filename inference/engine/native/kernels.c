@@ -157,13 +157,13 @@ static void attend_head(const element *queries, const element *keys, const eleme
     }
     for (int64_t start = first; start < length; start += BLOCK) {
         int64_t count = length - start < BLOCK ? length - start : BLOCK;
-        fetch(keys + (start + BLOCK) * n, BLOCK * n);
-        fetch(values + start * n, BLOCK * n);
+        const element *next_keys = keys + (start + BLOCK) * n, *next_values = values + (start + BLOCK) * n;
         const float *block = widened(keys + start * n, room, count, n);
         for (int64_t query = 0; query < group; query++) {
             vector sums[BLOCK] = {};
             for (int64_t at = 0; at < n; at += LANES) {
                 vector part = kept(asked + query * n + at);
+                if (!query) fetch(next_keys + at * BLOCK, BLOCK * LANES);
 #pragma GCC unroll 16
                 for (int key = 0; key < BLOCK; key++) sums[key] += part * kept(block + key * n + at);
             }
@@ -181,6 +181,7 @@ static void attend_head(const element *queries, const element *keys, const eleme
         for (int64_t query = 0; query < group; query++)
             for (int64_t at = 0; at < n; at += LANES) {
                 vector sum = kept(answer + query * n + at);
+                if (!query) fetch(next_values + at * BLOCK, BLOCK * LANES);
 #pragma GCC unroll 16
                 for (int key = 0; key < BLOCK; key++) sum += scores[query][key] * kept(block + key * n + at);
                 keep(answer + query * n + at, sum);

@@ -12,7 +12,7 @@ from inference.engine.linear import Linear, linear
 from inference.engine.lora import Slot
 from inference.engine.native.attention import NativeAttention
 from inference.engine.native.lora_plan import arrange
-from inference.engine.native.products import packed_linear
+from inference.engine.native.products import packed_linear, products
 from inference.engine.norm import Norm
 from inference.engine.step import Attention, Placed, Plan
 
@@ -45,6 +45,7 @@ class NativeOperations:
         self.rotations: Sequence[Rotation] = [
             rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes
         ]
+        products(dtype)  # compiled now, and not by each of the threads that then read the weights
         self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:

@@ -116,7 +116,7 @@ static inline void widen_eight(const void *tile, float *to) {
 #pragma GCC unroll 4
             for (int at = 0; at < EIGHTS; at++)
                 keep(to + (row * EIGHTS + at) * PASS + side,
-                           __builtin_convertvector(q << (24 - at * 8) >> 24, vector) * scale);
+                     __builtin_convertvector(q << (24 - at * 8) >> 24, vector) * scale);
         }
     }
 }
@@ -129,10 +129,12 @@ static inline void widen_sixteen(const void *tile, float *to) {
             keep(to + at * PASS + side, from_half(from->numbers[at] + side));
 }
 
-/* sums [count, PASS] += x [count, DEPTH] weights [DEPTH, PASS], count known to the compiler. Every input brings what is
- * `pace` bytes further `ahead` nearer: more than a few lines at a time would wait for each other. */
+/* sums [count, PASS] += x [count, DEPTH] weights [DEPTH, PASS], count known to the compiler. What is to be fetched is so
+ * with one input after the other, for many lines at once would wait for each other. */
 static inline __attribute__((always_inline)) void add_few(const float *x, int64_t in, const float *weights, float *sums,
-                                                          int count, const char *ahead, int64_t pace) {
+                                                          int count, fetching *more) {
+    const char *ahead = next_lines(more);
+    int64_t pace = more->lines * LINE / DEPTH;
     vector of_token[TOGETHER][PASS / LANES];
 #pragma GCC unroll 8
     for (int token = 0; token < count; token++)
@@ -156,18 +158,13 @@ static inline __attribute__((always_inline)) void add_few(const float *x, int64_
 
 #define LAST(count) \
     case count: \
-        add_few(x, in, weights, sums, count, ahead, pace); \
+        add_few(x, in, weights, sums, count, more); \
         break;
 
 /* The same of any number of tokens. */
 static void add_products(const float *x, int64_t in, const float *weights, float *sums, int64_t tokens, fetching *more) {
-    int64_t pace = is_left(more) ? more->lines * LINE / DEPTH : 0;
-    const char *ahead = more->at;
-    for (; tokens >= TOGETHER; tokens -= TOGETHER, x += TOGETHER * in, sums += TOGETHER * PASS) {
-        add_few(x, in, weights, sums, TOGETHER, ahead, pace);
-        ahead += pace * DEPTH;
-    }
-    more->at = tokens ? ahead + pace * DEPTH : ahead;
+    for (; tokens >= TOGETHER; tokens -= TOGETHER, x += TOGETHER * in, sums += TOGETHER * PASS)
+        add_few(x, in, weights, sums, TOGETHER, more);
     switch (tokens) {
         LAST(1)
         LAST(2)
@@ -221,11 +218,11 @@ static inline __attribute__((always_inline)) void multiply_outputs(const product
 void multiply(const float *x, const char *packed, const float *bias, float *y, int64_t tokens, int64_t in, int64_t out,
               int64_t bits, int64_t number, const lora *adapters, int64_t layer) {
     product of = {x, packed, bias, y, tokens, in, out};
-    int64_t calls = out / PASS * (in / DEPTH) * ((tokens + TOGETHER - 1) / TOGETHER);
+    int64_t fetches = out / PASS * (in / DEPTH) * ((tokens + TOGETHER - 1) / TOGETHER);
     (void)number;
 #pragma omp parallel
     {
-        fetching more = begin_fetching(adapters, layer, calls / omp_get_num_threads());
+        fetching more = begin_fetching(adapters, layer, fetches / omp_get_num_threads());
 #pragma omp for
         for (int64_t output = 0; output < out; output += PASS)
             if (bits == 4)
