@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inference.engine.attention import PrefillChunk, Rotation
 from inference.engine.families import DecoderSpec
-from inference.engine.native.kernels import ALL
+from inference.engine.native.kernels import ALL, Function
 from inference.engine.step import Placed
 
 # Prompts of so few tokens are faster token by token than by products of matrices; measured with AVX-512
@@ -21,17 +21,19 @@ class NativeAttention:
     Attributes:
         places: [T, 4] int64, `place` in kernels.c: where each token's keys and values go.
         asking: int64, the tokens that are asked one by one.
+        attend_asking: `attend` in kernels.c.
     """
 
     def __init__(
         self,
         library: ctypes.CDLL,
+        attend_asking: Function,
         spec: DecoderSpec,
         rotations: Sequence[Rotation],
         rows: Sequence[Placed],
         tokens: int,
     ) -> None:
-        self.library, self.spec = library, spec
+        self.library, self.attend_asking, self.spec = library, attend_asking, spec
         self.turns = [(cosines.data_ptr(), sines.data_ptr()) for cosines, sines in rotations]
         self.places = np.empty((tokens, 4), dtype=np.int64)
         asking: list[int] = []
@@ -56,7 +58,7 @@ class NativeAttention:
         self.library.rotate_and_write(qkv.data_ptr(), *turn, self.places_at, tokens, *sizes)
         out = qkv.new_empty(tokens, spec.q_size)
         if len(self.asking):
-            self.library.attend(
+            self.attend_asking(
                 qkv.data_ptr(),
                 self.places_at,
                 self.asking_at,

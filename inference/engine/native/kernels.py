@@ -1,6 +1,7 @@
 """`kernels.c`, compiled. Its functions take the addresses of contiguous tensors of one dtype."""
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,7 @@ SIGNATURES = {
     "attend": "ppppiiiiiid",
     "add_lora": "ppip",
 }
+Function = Callable[..., None]
 TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
 
 
@@ -34,10 +36,21 @@ TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
 def kernels(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The compiled functions for one element type, by their names in C; None where there are none."""
     library = compile_library(SOURCE, [ELEMENTS[dtype]], ctypes.PyDLL) if dtype in ELEMENTS else None
-    for name, signature in SIGNATURES.items() if library else ():
-        function = getattr(library, name)
-        function.argtypes, function.restype = [TYPES[letter] for letter in signature], None
+    if library:
+        for name in SIGNATURES:
+            declare(library, name)
     return library
+
+
+def declare(library: ctypes.CDLL, name: str) -> Function:
+    function = getattr(library, name)
+    function.argtypes, function.restype = [TYPES[letter] for letter in SIGNATURES[name]], None
+    return function
+
+
+def apart(library: ctypes.CDLL, name: str) -> Function:
+    """A function of the library that lets other threads have the interpreter's lock while it runs: one that is long."""
+    return declare(ctypes.CDLL(None, handle=library._handle), name)
 
 
 def fits(spec: DecoderSpec) -> bool:

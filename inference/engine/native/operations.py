@@ -11,6 +11,7 @@ from inference.engine.families import DecoderSpec
 from inference.engine.linear import Linear, linear
 from inference.engine.lora import Slot
 from inference.engine.native.attention import NativeAttention
+from inference.engine.native.kernels import apart
 from inference.engine.native.lora_plan import arrange
 from inference.engine.native.products import packed_linear, products
 from inference.engine.norm import Norm
@@ -45,6 +46,7 @@ class NativeOperations:
         self.rotations: Sequence[Rotation] = [
             rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes
         ]
+        self.attend = apart(library, "attend")
         products(dtype)  # compiled now, and not by each of the threads that then read the weights
         self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
 
@@ -70,4 +72,4 @@ class NativeOperations:
         return arrange(self.library, slots, counts)
 
     def attention(self, rows: Sequence[Placed], tokens: int) -> Attention:
-        return NativeAttention(self.library, self.spec, self.rotations, rows, tokens)
+        return NativeAttention(self.library, self.attend, self.spec, self.rotations, rows, tokens)
