@@ -1,4 +1,5 @@
 /* Bringing an adapter's factors nearer while a linear layer's own product is made. */
+
 /* Of OpenMP; its header is not everywhere where a compiler is. */
 int omp_get_thread_num(void);
 int omp_get_num_threads(void);
@@ -13,7 +14,7 @@ typedef struct {
     const char *at, *end;
 } fetching;
 
-/* Spread over `steps` calls of `fetch_more`. */
+/* Spread over `steps` calls of `fetch_more` or `next_lines`. */
 static fetching begin_fetching(const lora *of, int64_t layer, int64_t steps) {
     if (!of) return (fetching){0};
     int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
