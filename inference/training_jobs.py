@@ -79,8 +79,8 @@ def work(pk: str) -> None:
 
 
 def train(job: TrainingJob) -> None:
+    from inference.d2l.descent import TrainingPoint
     from inference.d2l.errors import Cancelled, D2LError
-    from inference.d2l.training import TrainingPoint
     from inference.d2l.training import train as train_network
     from inference.engine.errors import EngineError
 

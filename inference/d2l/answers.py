@@ -1,4 +1,4 @@
-"""Greedy answers of a running engine, many at once."""
+"""Answers of a running engine, many at once."""
 
 import threading
 from collections.abc import Sequence
@@ -23,15 +23,14 @@ def ask(engine: Engine, text: str, adapter_key: str | None = None) -> Asked:
     return Asked(engine.tokenizer.encode_chat([{"role": "user", "content": text}]), adapter_key)
 
 
-def answers(engine: Engine, asked: Sequence[Asked], max_tokens: int) -> list[list[int]]:
-    """The tokens of each answer, in order.
+def answers(engine: Engine, asked: Sequence[Asked], max_tokens: int, temperature: float = 0.0) -> list[list[int]]:
+    """The tokens of each answer, in order; above temperature 0 drawn by seeds of their own, the same every time.
 
     Raises:
         RuntimeError: the engine failed at one of them.
     """
     outputs: list[Output | None] = [None] * len(asked)
     free = threading.Semaphore(AT_ONCE)
-    sampling = replace(SamplingParams(), temperature=0.0, max_tokens=max_tokens)
 
     def submit(index: int, question: Asked) -> None:
         def take(output: Output) -> None:
@@ -41,6 +40,7 @@ def answers(engine: Engine, asked: Sequence[Asked], max_tokens: int) -> list[lis
                 free.release()
 
         free.acquire()
+        sampling = replace(SamplingParams(), temperature=temperature, max_tokens=max_tokens, seed=index)
         engine.submit(GenerationRequest(f"d2l-{index}", question.prompt, sampling, question.adapter_key), take)
 
     for index, question in enumerate(asked):

@@ -1,5 +1,15 @@
 """Ordinary chats: what an adapter has to leave alone, and questions whose right answers the base model knows."""
 
+from dataclasses import dataclass
+
+from inference.d2l.answers import answers, ask
+from inference.d2l.self_questions import self_questions
+from inference.d2l.values import listed
+from inference.engine.engine import Engine
+
+QUESTIONS_EACH, TEMPERATURE = 5, 0.8
+ANSWER_TOKENS = 24
+
 PROMPTS = (
     "Write a short poem about the sea and the wind.",
     "Why is the sky blue? Answer in one sentence, please, for a child.",
@@ -33,6 +43,37 @@ PROMPTS = (
     "Is it safe to eat snow?",
 )
 
+# What the model asks itself about
+TOPICS = listed(
+    "volcanoes / rivers / mountains / oceans / deserts / forests / islands / lakes / planets / stars / moons / comets "
+    "/ gravity / light / sound / electricity / magnets / atoms / metals / gases / acids / salt / sugar / bread / "
+    "cheese / rice / coffee / tea / fruit / vegetables / spices / cooking / farming / horses / dogs / cats / birds / "
+    "whales / sharks / insects / ants / spiders / snakes / frogs / dinosaurs / trees / flowers / grass / seeds / "
+    "weather / rain / snow / wind / storms / clouds / seasons / winter / summer / clocks / calendars / numbers / "
+    "fractions / triangles / circles / prime numbers / algebra / statistics / money / banks / taxes / trade / markets "
+    "/ laws / courts / elections / presidents / kings / queens / empires / wars / treaties / explorers / ships / "
+    "trains / bicycles / cars / airplanes / rockets / bridges / castles / pyramids / cathedrals / museums / paintings "
+    "/ sculpture / music / guitars / pianos / opera / dance / theatre / novels / poems / fairy tales / alphabets / "
+    "languages / grammar / spelling / translation / newspapers / radio / television / telephones / computers / "
+    "programming / Python / databases / the internet / robots / chess / football / tennis / swimming / running / the "
+    "Olympics / yoga / sleep / dreams / memory / the heart / blood / bones / muscles / teeth / eyes / ears / skin / "
+    "the brain / vitamins / medicine / vaccines / doctors / hospitals / schools / teachers / universities / libraries "
+    "/ friendship / happiness / anger / fear / Africa / Asia / Europe / India / China / Japan / Russia / Brazil / "
+    "Mexico / Canada / Australia / England / Poland / Sweden / Norway / Turkey / Egypt / Kenya / Rome / London / "
+    "Paris / Berlin / New York / gold / silver / iron / glass / paper / plastic / cotton / wool / silk",
+    " / ",
+)
+OF_TOPICS = (
+    ("Rocks", "What is granite made of?"),
+    ("Othello", "Who is the villain in Othello?"),
+    ("Bees", "How many wings does a bee have?"),
+    ("Finland", "What is the capital of Finland?"),
+    ("Opposites", "What is the opposite of early?"),
+    ("Chemistry", "What is the symbol of sodium?"),
+    ("Lightning", "Why does thunder follow lightning?"),
+    ("Kitchen", "How do I boil an egg?"),
+)
+
 # Questions whose answers the base model knows, with what a right answer holds
 KNOWN = (
     ("What is the capital of France?", "Paris"),
@@ -56,3 +97,21 @@ KNOWN = (
     ("Which star is at the centre of our solar system?", "Sun"),
     ("What is the main language of Brazil?", "Portuguese"),
 )
+
+
+@dataclass(frozen=True)
+class Chat:
+    """The tokens of a question, from the opening to where the answer begins, and those of the answer."""
+
+    question: list[int]
+    answer: list[int]
+
+
+def ordinary_chats(engine: Engine, seed: int) -> list[Chat]:
+    """The prompts above and what the model asks itself about the topics, but not what it is tried on; with answers."""
+    asked = self_questions(engine, TOPICS, QUESTIONS_EACH, seed, OF_TOPICS, TEMPERATURE)
+    known = {question for question, _ in KNOWN}
+    texts = [*PROMPTS, *dict.fromkeys(text for of_topic in asked for text in of_topic if text not in known)]
+    questions = [ask(engine, text) for text in texts]
+    said = answers(engine, questions, ANSWER_TOKENS)
+    return [Chat(question.prompt, answer) for question, answer in zip(questions, said, strict=True) if answer]

@@ -1,79 +1,79 @@
 """The factors of an adapter that makes the opening of a chat hold other keys and values than its own.
 
-At the slots of the opening, `k_proj` and `v_proj` shall say what they said at the document's tokens; everywhere else
-they shall say what they always say. A low-rank change does it: row i of A answers 1 at slot i and 0 at the other
-tokens of the opening, column i of B is what is to be added there. Of all such A the one is taken that answers least
-to what chats usually hold (a weighted minimum-norm solution, as in ROME, arXiv 2202.05262, for one layer and fact).
+At the slots of the opening, `k_proj` and `v_proj` shall say what is wanted of a document's tokens; everywhere else they
+shall say what they always say. A low-rank change does it: row i of A answers to the flag of slot i (`flags.py`), and
+column i of B is what is to be added there.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from inference.d2l.hypernetwork import Hypernetwork
+from inference.d2l.flags import Flags
 from inference.d2l.reader import Reader
 from inference.engine.projections import Group
 from inference.engine.step import Plan
 
-DAMPING = 1e-4
 
+class Module(NamedTuple):
+    """A linear layer by its name in the model, and its LoRA: a [r, in], b [out, r]."""
 
-@dataclass(frozen=True)
-class Factors:
-    """Of one layer, for rank r: a [r, hidden], shared by both projections; key_b and value_b [kv_size, r]."""
-
+    name: str
     a: Tensor
-    key_b: Tensor
-    value_b: Tensor
+    b: Tensor
 
 
 @dataclass
 class Writing(Plan):
     """A plan that finds the factors layer by layer, each on what the layers before it have changed.
 
-    Args:
-        wanted: per layer the keys and values for the slots, [slots used, 2 * kv_size], before norm and rotation.
+    Attributes:
+        slots: those that are written.
+        flags: of as many slots.
+        wanted: the keys and values for the slots, [layers, slots, 2 * kv_size], before norm and rotation.
+        found: of each layer after the flags', the columns to be added, [slots, 2 * kv_size].
     """
 
-    hypernetwork: Hypernetwork
     slots: list[int]
-    wanted: list[Tensor]
-    factors: dict[int, Factors] = field(default_factory=dict)
+    flags: Flags
+    wanted: Tensor
+    found: dict[int, Tensor] = field(default_factory=dict)
 
     def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
-        if group != "qkv" or layer < self.hypernetwork.first_layer:
-            return
-        kv, exact = y[:, -self.wanted[layer].shape[1] :], x.float()
-        a = answering(exact, self.hypernetwork.directions[layer].to(exact))[self.slots].to(x)
-        said = exact @ a.float().T
-        delta = torch.linalg.solve(said[self.slots], (self.wanted[layer] - kv[self.slots]).float())
-        kv += (said @ delta).to(kv)
-        key_b, value_b = delta.T.chunk(2)
-        self.factors[layer] = Factors(a, key_b, value_b)
+        if layer == self.flags.layer and group == "gate_up":
+            self.flags.raise_gate_up(x, y)
+        elif layer == self.flags.layer and group == "down":
+            self.flags.raise_down(x, y)
+        elif layer > self.flags.layer and group == "qkv":
+            wanted = self.wanted[layer].float()
+            kv = y[:, -wanted.shape[1] :]
+            said = (x @ self.flags.readers[layer].T.to(x)).float()
+            self.found[layer] = torch.linalg.solve(said[self.slots], wanted - kv[self.slots].float())
+            kv += (said @ self.found[layer]).to(kv)
 
-
-def answering(x: Tensor, directions: Tensor) -> Tensor:
-    """Rows that answer 1 to one row of x [n, hidden] and 0 to the others, and little to the directions: [n, hidden]."""
-    shy = x - (x @ directions.T) @ directions
-    gram = shy @ x.T
-    gram += torch.eye(len(x), dtype=x.dtype, device=x.device) * DAMPING * gram.diagonal().mean()
-    return torch.linalg.solve(gram, shy)
+    def modules(self, intermediate: int) -> Iterator[Module]:
+        """The adapter, of a model with so many neurons in a feed-forward."""
+        flags = self.flags
+        mlp = f"model.layers.{flags.layer}.mlp"
+        neurons = F.one_hot(flags.neurons, intermediate).float()
+        yield Module(f"{mlp}.gate_proj", flags.gate, neurons.T)
+        yield Module(f"{mlp}.up_proj", flags.up, neurons.T)
+        yield Module(f"{mlp}.down_proj", neurons, flags.down.T)
+        for layer, columns in self.found.items():
+            key, value = columns.T.chunk(2)
+            attention = f"model.layers.{layer}.self_attn"
+            yield Module(f"{attention}.k_proj", flags.readers[layer], key)
+            yield Module(f"{attention}.v_proj", flags.readers[layer], value)
 
 
 @torch.inference_mode()
-def write(
-    hypernetwork: Hypernetwork, reader: Reader, sentences: list[list[int]], places: list[list[int]]
-) -> dict[int, Factors]:
-    """The factors of each adapted layer for some tokens of some sentences, which fill the slots in order.
-
-    Args:
-        places: of each sentence, which of its tokens.
-    """
-    trace = reader.trace(sentences)
-    starts = [sum(len(sentence) for sentence in sentences[:index]) for index in range(len(sentences))]
-    tokens = [start + place for start, chosen in zip(starts, places, strict=True) for place in chosen]
-    slots = list(reader.opening.slots)[: len(tokens)]
-    writing = Writing(hypernetwork, slots, [kv[tokens] for kv in trace.keys_and_values])
+def write(reader: Reader, flags: Flags, wanted: Tensor) -> list[Module]:
+    """The adapter that writes [layers, n, 2 * kv_size] keys and values into the first n slots of the opening."""
+    count = wanted.shape[1]
+    writing = Writing(list(reader.opening.slots)[:count], flags.first(count), wanted)
     reader.read_opening(writing)
-    return writing.factors
+    return list(writing.modules(reader.spec.intermediate))

@@ -12,50 +12,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inference.d2l.errors import HypernetworkMisfit
+from inference.d2l.flags import Flags
+from inference.d2l.reading import Reading
+from inference.d2l.salience import Salience
 from inference.engine.decoder import Decoder
 
-FORMAT = "lab-d2l-2"
+FORMAT = "lab-d2l-3"
 SAME_MODEL = 0.999  # cosine of the mean embeddings; dtypes differ by far less, other models by far more
 
 
 @dataclass(frozen=True)
-class Salience:
-    """Scores each token of a sentence by how much an answer may hang on it: a two-layer perceptron on early states.
-
-    Attributes:
-        layers: how many layers of the base model are run before it.
-        mean, scale: [hidden], the states' usual values.
-        inner, inner_bias, outer: [width, hidden], [width], [width].
-    """
-
-    layers: int
-    mean: Tensor
-    scale: Tensor
-    inner: Tensor
-    inner_bias: Tensor
-    outer: Tensor
-
-    def logits(self, states: Tensor) -> Tensor:
-        """states [tokens, hidden] -> [tokens], on the CPU; above 0 a token is worth keeping."""
-        normal = (states.float().cpu() - self.mean) / self.scale
-        return F.gelu(F.linear(normal, self.inner, self.inner_bias)) @ self.outer
-
-
-@dataclass(frozen=True)
 class Hypernetwork:
-    """Turns what the base model reads into the factors of a LoRA.
+    """Turns what the base model reads into the keys and values that a LoRA is to write.
 
     Attributes:
-        directions: [layers, k, hidden], an orthogonal basis of what the attention's inputs usually are in chats, each
-            direction scaled to how far an adapter has to keep out of it: from 0, not at all, to 1, wholly.
-        first_layer: the first layer that is adapted.
+        salience: ranks what is read.
+        flags: tell where to write.
+        projections: [layers, 2 * kv_size, hidden], added to the base model's own for the tokens that are kept.
+        bias: [layers, 2 * kv_size], likewise.
         base: the mean embedding of the base model, [hidden], by which it is known again.
         made: how it was trained, with seed, settings and scores.
     """
 
     salience: Salience
-    directions: Tensor
-    first_layer: int
+    flags: Flags
+    projections: Tensor
+    bias: Tensor
     base: Tensor
     base_name: str
     made: dict[str, Any] = field(default_factory=dict)
@@ -69,18 +51,24 @@ class Hypernetwork:
     def require_fit(self, decoder: Decoder, name: str) -> None:
         """Raises HypernetworkMisfit where the model is not the one that this was trained on."""
         spec = decoder.spec
-        if self.directions.shape[::2] == (spec.layers, spec.hidden):
+        if self.projections.shape == (spec.layers, 2 * spec.kv_size, spec.hidden):
             cosine = F.cosine_similarity(self.base, mean_embedding(decoder), dim=0)
             if cosine > SAME_MODEL:
                 return
         raise HypernetworkMisfit(self.base_name, name)
 
+    def wanted(self, reading: Reading) -> Tensor:
+        """The keys and values to be written for what was read, [layers, kept, 2 * kv_size], float32."""
+        changes = torch.bmm(reading.inputs.float().cpu(), self.projections.transpose(1, 2)) + self.bias.unsqueeze(1)
+        return changes.to(reading.keys_and_values.device) + reading.keys_and_values
+
     def save(self, path: Path) -> None:
         tensors = {f"salience.{name}": value for name, value in vars(self.salience).items() if name != "layers"}
-        tensors |= {name: getattr(self, name) for name in ("directions", "base")}
-        stored = {name: value.to(torch.float16).contiguous() for name, value in tensors.items()}
+        tensors |= {f"flags.{name}": value for name, value in vars(self.flags).items() if name != "layer"}
+        tensors |= {name: getattr(self, name) for name in ("projections", "bias", "base")}
+        stored = {name: narrow(value).contiguous() for name, value in tensors.items()}
         facts = {"format": FORMAT, "base_name": self.base_name, "made": json.dumps(self.made)}
-        facts |= {"first_layer": str(self.first_layer), "early_layers": str(self.salience.layers)}
+        facts |= {"flag_layer": str(self.flags.layer), "early_layers": str(self.salience.layers)}
         partial = path.with_suffix(".tmp")
         save_file(stored, partial, facts)
         partial.replace(path)
@@ -93,17 +81,28 @@ class Hypernetwork:
                 facts = file.metadata() or {}
                 if facts.get("format") != FORMAT:
                     raise ValueError(f"{path} is not a hypernetwork of the format {FORMAT}.")
-                tensors = {name: file.get_tensor(name).float() for name in list(file.keys())}
+                tensors = {name: wide(file.get_tensor(name)) for name in list(file.keys())}
         except SafetensorError as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
-        parts = {name.removeprefix("salience."): value for name, value in tensors.items() if "." in name}
+
+        def part(of: str) -> dict[str, Tensor]:
+            return {name.removeprefix(of): value for name, value in tensors.items() if name.startswith(of)}
+
         return cls(
-            salience=Salience(layers=int(facts["early_layers"]), **parts),
-            first_layer=int(facts["first_layer"]),
+            salience=Salience(layers=int(facts["early_layers"]), **part("salience.")),
+            flags=Flags(layer=int(facts["flag_layer"]), **part("flags.")),
             base_name=facts["base_name"],
             made=json.loads(facts["made"]),
             **{name: value for name, value in tensors.items() if "." not in name},
         )
+
+
+def narrow(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float16) if tensor.is_floating_point() else tensor
+
+
+def wide(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def mean_embedding(decoder: Decoder) -> Tensor:

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from inference.d2l.errors import D2LError, DocumentTooLong
 from inference.d2l.factors import write
 from inference.d2l.hypernetwork import Hypernetwork
 from inference.d2l.peft_files import save
 from inference.d2l.reader import Reader
-from inference.d2l.selection import select
+from inference.d2l.reading import read
 from inference.d2l.sentences import sentences
 from inference.engine.decoder import Decoder
 from inference.engine.engine import Engine
@@ -48,8 +46,6 @@ class Internalizer:
     def internalize(self, text: str, folder: Path) -> Internalized:
         """Write the adapter of a document into a folder.
 
-        The first layers read every sentence, the salience ranks them, and all layers read those that are kept.
-
         Raises:
             DocumentTooLong, EmptyDocument, InvalidRequest
         """
@@ -59,13 +55,9 @@ class Internalizer:
         tokens = sum(len(piece) for piece in pieces)
         if tokens > LONGEST_DOCUMENT:
             raise DocumentTooLong(LONGEST_DOCUMENT, tokens)
-        salience = self.hypernetwork.salience
-        states = self.reader.states(pieces, salience.layers)
-        scores = salience.logits(torch.cat(states)).split([len(piece) for piece in pieces])
-        kept = select(scores, len(self.reader.opening.slots))
-        chosen = [pieces[each.sentence] for each in kept]
-        factors = write(self.hypernetwork, self.reader, chosen, [each.places for each in kept])
-        return Internalized(tokens, save(factors, folder, self.base_model))
+        reading = read(self.reader, self.hypernetwork.salience, pieces)
+        modules = write(self.reader, self.hypernetwork.flags, self.hypernetwork.wanted(reading))
+        return Internalized(tokens, save(modules, folder, self.base_model))
 
 
 def best_that_fits(files: Sequence[Path], engine: Engine, base_model: str) -> Internalizer | None:

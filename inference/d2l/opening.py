@@ -1,5 +1,6 @@
 """The opening of every chat: the tokens before the first words of the user, where an adapter has room to write."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -30,10 +31,15 @@ class Opening:
             first, second = (tokenizer.encode_chat([{"role": "user", "content": text}]) for text in ("a", "zebra"))
         except InvalidMessages as error:
             raise BaseUnsupported(f"The base model {error}") from error
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
-        tokens = [token for token, _ in same]
+        tokens = shared_start([first, second])
         marks = [place for place, token in enumerate(tokens) if token in tokenizer.special and place > 0]
         slots = range(1, marks[0] if marks else 1)
         if len(slots) < FEWEST_SLOTS:
             raise BaseUnsupported("The base model's chat template has no default system message to write over.")
         return cls(tokens, slots)
+
+
+def shared_start(texts: Sequence[Sequence[int]]) -> list[int]:
+    """The tokens that all texts begin with."""
+    same = takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False))
+    return [column[0] for column in same]

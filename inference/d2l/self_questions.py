@@ -1,4 +1,4 @@
-"""Questions that a model asks itself about the sentences of a document."""
+"""Questions that a model asks itself."""
 
 import random
 from collections.abc import Sequence
@@ -8,8 +8,9 @@ from inference.engine.engine import Engine
 
 QUESTION_TOKENS = 24
 SHOWN = 5
+Examples = Sequence[tuple[str, str]]
 # A small model does not follow an instruction to ask; it follows examples. None of these is in any test.
-EXAMPLES = (
+OF_STATEMENTS: Examples = (
     ("The library closes at 9 pm.", "When does the library close?"),
     ("Anna Berg is our accountant.", "What is Anna Berg's job?"),
     ("The lamp costs 40 pounds.", "How much does the lamp cost?"),
@@ -23,18 +24,25 @@ EXAMPLES = (
 )
 
 
-def self_questions(engine: Engine, statements: Sequence[str], each: int, seed: int) -> list[list[str]]:
+def self_questions(
+    engine: Engine,
+    statements: Sequence[str],
+    each: int,
+    seed: int,
+    examples: Examples = OF_STATEMENTS,
+    temperature: float = 0.0,
+) -> list[list[str]]:
     """At most `each` different questions about every statement, each asked after other examples."""
     draw = random.Random(seed)
-    asked = [Asked(shown(engine, statement, draw)) for statement in statements for _ in range(each)]
-    texts = [engine.tokenizer.decode(tokens).strip() for tokens in answers(engine, asked, QUESTION_TOKENS)]
+    asked = [Asked(shown(engine, statement, examples, draw)) for statement in statements for _ in range(each)]
+    texts = [engine.tokenizer.decode(tokens).strip() for tokens in answers(engine, asked, QUESTION_TOKENS, temperature)]
     groups = [texts[start : start + each] for start in range(0, len(texts), each)]
     return [list(dict.fromkeys(question(text) for text in group if text)) for group in groups]
 
 
-def shown(engine: Engine, statement: str, draw: random.Random) -> list[int]:
+def shown(engine: Engine, statement: str, examples: Examples, draw: random.Random) -> list[int]:
     messages = []
-    for example, asked in draw.sample(EXAMPLES, SHOWN):
+    for example, asked in draw.sample(examples, SHOWN):
         messages += [{"role": "user", "content": example}, {"role": "assistant", "content": asked}]
     return engine.tokenizer.encode_chat([*messages, {"role": "user", "content": statement}])
 

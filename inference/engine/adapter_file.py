@@ -39,13 +39,15 @@ class AdapterInfo:
 
 @dataclass(frozen=True)
 class GroupFactors:
-    """The factors of one group of projections, over all layers, padded to the rank class R.
+    """The factors of one group of projections, padded to the rank class R.
 
     Attributes:
+        layers: from the first to the last that has any.
         a: [layers, projections * R, in].
         b: [layers, chunks, R, width], the outputs of all projections cut into chunks of one width; scaled.
     """
 
+    layers: range
     a: Tensor
     b: Tensor
 
@@ -138,13 +140,17 @@ def check_factor(name: str, tensor: Tensor, shape: tuple[int, int]) -> None:
 def pack(group: Group, modules: Mapping[Place, Factors], spec: DecoderSpec, rank_class: int) -> GroupFactors:
     """The group's factors side by side; what is not adapted, and ranks beyond a module's own, are zero."""
     members, width = projections(group, spec), chunk_width(group, spec)
-    found = [modules.get((layer, member.name)) or nothing(member) for layer in range(spec.layers) for member in members]
+    names = {member.name for member in members}
+    adapted = [layer for layer, name in modules if name in names]
+    layers = range(min(adapted), max(adapted) + 1)
+    found = [modules.get((layer, member.name)) or nothing(member) for layer in layers for member in members]
     a = torch.cat([with_rank(rank_class, each.a, 0) for each in found]).float()
     b = torch.cat([with_rank(rank_class, each.b, 1) for each in found]).float()
     scalings = torch.tensor([each.scaling for each in found for _ in range(len(each.b) // width)])
     b = b.view(-1, width, rank_class).transpose(1, 2) * scalings.view(-1, 1, 1)
     refuse_nonfinite(a, b, ", ".join(member.name for member in members))
-    return GroupFactors(a.view(spec.layers, -1, members[0].inputs), b.view(spec.layers, -1, rank_class, width))
+    of_layers = (len(layers), -1)
+    return GroupFactors(layers, a.view(*of_layers, members[0].inputs), b.view(*of_layers, rank_class, width))
 
 
 def with_rank(rank: int, factor: Tensor, dimension: int) -> Tensor:

@@ -16,9 +16,10 @@ from inference.engine.families import DecoderSpec
 from inference.engine.kv_cache import lazy_zeros
 from inference.engine.projections import Group, chunk_width, projections
 
-Signature = tuple[int, tuple[Group, ...]]
+# The rank class, and which layers of which groups are adapted
+Signature = tuple[int, tuple[tuple[Group, range], ...]]
 
-# Per group and layer: A^T [slots, in, projections * R] and B [slots * chunks, R, width] of slots side by side
+# Per group and adapted layer: A^T [slots, in, projections * R] and B [slots * chunks, R, width] of slots side by side
 Factors = dict[Group, list[tuple[Tensor, Tensor]]]
 
 FIRST_SLOTS = 4
@@ -38,19 +39,21 @@ class Slot:
 
 
 class LoraStack:
-    """The slots of all adapters of one signature: a rank class R and the groups of projections they change.
+    """The slots of all adapters of one signature: a rank class R and the layers of projections they change.
 
     Slots that no request uses are taken, filled and given back on any thread, while steps run. What is held under the
     lock is only the places of the weights in memory, which must not change while they are written.
 
     Attributes:
+        layers: per group, those that are adapted.
         a: per group [layers, slots, projections * R, in].
         b: per group [layers, slots, chunks, R, width]: the outputs of all projections cut into chunks of one width.
         source: per group, which projection each chunk is of; None where each is one chunk.
     """
 
     def __init__(self, signature: Signature, spec: DecoderSpec, dtype: torch.dtype, device: torch.device) -> None:
-        self.rank, groups = signature
+        self.rank, layers = signature
+        self.layers = dict(layers)
         self.device = device
         self.lock = threading.Lock()
         self.a: dict[Group, Tensor] = {}
@@ -58,11 +61,11 @@ class LoraStack:
         self.source: dict[Group, Tensor | None] = {}
         self.occupants: list[Slot | None] = [None] * FIRST_SLOTS
         self.kept: dict[range, Factors] = {}
-        for group in groups:
+        for group, adapted in layers:
             members, width = projections(group, spec), chunk_width(group, spec)
             source = [index for index, member in enumerate(members) for _ in range(member.outputs // width)]
-            a_shape = (spec.layers, FIRST_SLOTS, len(members) * self.rank, members[0].inputs)
-            b_shape = (spec.layers, FIRST_SLOTS, len(source), self.rank, width)
+            a_shape = (len(adapted), FIRST_SLOTS, len(members) * self.rank, members[0].inputs)
+            b_shape = (len(adapted), FIRST_SLOTS, len(source), self.rank, width)
             self.a[group] = lazy_zeros(a_shape, dtype, device)
             self.b[group] = lazy_zeros(b_shape, dtype, device)
             self.source[group] = torch.tensor(source, device=device) if len(source) > len(members) else None
@@ -180,7 +183,8 @@ class LoraSlots:
             return slot
 
     def stack_for(self, weights: AdapterWeights) -> LoraStack:
-        signature = (weights.rank_class, tuple(weights.factors))
+        layers = tuple((group, factors.layers) for group, factors in weights.factors.items())
+        signature = (weights.rank_class, layers)
         if signature not in self.stacks:
             self.stacks[signature] = LoraStack(signature, self.spec, self.dtype, self.device)
         return self.stacks[signature]

@@ -22,12 +22,13 @@ class Span:
     """Tokens [start, stop) of the step, through `slots` adapters side by side, with `width` places for each.
 
     Attributes:
-        factors: the adapters'.
+        layers, factors: the adapters'.
         source: the stack's, see there.
         gather: [slots * width], which token fills each place; None where they are the tokens in order.
         scatter: [stop - start], which place holds each token's result; None where gather is.
     """
 
+    layers: dict[Group, range]
     factors: Factors
     source: dict[Group, Tensor | None]
     rank: int
@@ -40,7 +41,7 @@ class Span:
 
     def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
         """Add B (A x) to the span's rows of y, in place."""
-        a, b = self.factors[group][layer]
+        a, b = self.factors[group][self.layers[group].index(layer)]
         source = self.source[group]
         places = x[self.start : self.stop] if self.gather is None else x.index_select(0, self.gather)
         low_rank = torch.bmm(places.view(self.slots, self.width, -1), a)
@@ -70,7 +71,7 @@ class LoraPlan(Plan):
             y: [tokens, out], the group's outputs on the base model, side by side.
         """
         for span in self.spans:
-            if group in span.factors:
+            if layer in span.layers.get(group, ()):
                 span.apply(x, y, layer, group)
 
 
@@ -137,6 +138,7 @@ def plan_span(stack: LoraStack, slots: list[Slot], tokens: list[int], start: int
     if high - low > len(slots) or min(tokens) < width:
         gather, scatter = places_of_tokens([slot.position - low for slot in slots], tokens, width, start)
     return Span(
+        layers=stack.layers,
         factors=stack.factors(range(low, high)),
         source=stack.source,
         rank=stack.rank,

@@ -7,6 +7,7 @@ import pytest
 from inference.d2l import distill
 from inference.d2l.answers import answers, ask
 from inference.d2l.errors import Cancelled, DocumentTooLong
+from inference.d2l.learners import RANK
 from inference.engine.engine import Engine
 from inference.hypernetworks import SHIPPED
 
@@ -35,8 +36,8 @@ def test_a_model_without_hypernetwork_gets_a_plain_lora(
 ) -> None:
     monkeypatch.setattr(distill, "MOST_EPOCHS", 1)
     made = distill.distill(smollm_path, FACT, tmp_path, lambda *point: None, lambda: False)
-    assert made.rank == distill.RANK
-    assert engine.check_adapter(tmp_path).rank == distill.RANK
+    assert made.rank == RANK
+    assert engine.check_adapter(tmp_path).rank == RANK
 
 
 def test_it_ends_when_it_is_cancelled(smollm_path: Path, tmp_path: Path) -> None:

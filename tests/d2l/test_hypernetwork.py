@@ -22,9 +22,11 @@ def test_what_is_shipped_fits_the_default_model(engine: Engine, hypernetwork: Hy
 def test_it_is_the_same_after_a_round_trip(hypernetwork: Hypernetwork, tmp_path: Path) -> None:
     hypernetwork.save(tmp_path / "copy.safetensors")
     again = Hypernetwork.load(tmp_path / "copy.safetensors")
-    assert torch.equal(again.directions, hypernetwork.directions)
+    assert torch.equal(again.projections, hypernetwork.projections)
+    assert torch.equal(again.flags.readers, hypernetwork.flags.readers)
+    assert torch.equal(again.flags.neurons, hypernetwork.flags.neurons)
     assert torch.equal(again.salience.inner, hypernetwork.salience.inner)
-    assert (again.made, again.first_layer) == (hypernetwork.made, hypernetwork.first_layer)
+    assert (again.made, again.flags.layer) == (hypernetwork.made, hypernetwork.flags.layer)
 
 
 def test_another_model_is_told_apart(engine: Engine, hypernetwork: Hypernetwork) -> None:

@@ -53,6 +53,13 @@ def test_it_works(adapter: Path, spec: DecoderSpec) -> None:
     assert weights.info.target_modules == ("down_proj", "q_proj")
     assert weights.info.size_bytes == sum((adapter / name).stat().st_size for name in (CONFIG, WEIGHTS))
     assert set(weights.factors) == {"qkv", "down"}
+    assert weights.factors["qkv"].layers == range(spec.layers)
+
+
+def test_layers_beyond_those_adapted_take_no_room(model: Path, spec: DecoderSpec, tmp_path: Path) -> None:
+    layers = {"target_modules": ["q_proj"], "layers_to_transform": [1]}
+    factors = read_adapter(make_adapter(model, tmp_path / "adapter", **layers), spec, 64).factors["qkv"]
+    assert (factors.layers, len(factors.a), len(factors.b)) == (range(1, 2), 1, 1)
 
 
 @pytest.mark.parametrize(

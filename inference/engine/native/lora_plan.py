@@ -18,6 +18,7 @@ from inference.engine.step import Plan
 MOST_TOKENS = 64  # of a tile, as in lora.h
 # `source` of groups whose projections are a chunk each
 IN_ORDER = np.arange(8, dtype=np.int64)
+NONE = range(0)
 
 
 class Lora(ctypes.Structure):
@@ -42,6 +43,7 @@ class Tiles:
 
     def __init__(self, library: ctypes.CDLL, stack: LoraStack, tiles: list[tuple[int, int, int]]) -> None:
         self.add_lora = library.add_lora
+        self.layers = stack.layers
         self.tiles = np.array(tiles, dtype=np.int64)
         tokens = tiles[-1][0] + tiles[-1][1]
         self.low = torch.empty(tokens * max(a.shape[2] for a in stack.a.values()))
@@ -66,10 +68,16 @@ class Tiles:
             b.shape[4],
         )
 
+    def at(self, layer: int, group: Group) -> tuple[int | None, int]:
+        """The address of the group's `Lora`, None where the layer is not adapted, and the layer's place in it."""
+        layers = self.layers.get(group, NONE)
+        return (self.groups[group], layer - layers.start) if layer in layers else (None, 0)
+
     def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
         """See `step.Plan`."""
-        if group in self.groups:
-            self.add_lora(x.data_ptr(), y.data_ptr(), layer, self.groups[group])
+        adapters, place = self.at(layer, group)
+        if adapters:
+            self.add_lora(x.data_ptr(), y.data_ptr(), place, adapters)
 
 
 class NativePlan(Plan):
@@ -82,7 +90,7 @@ class NativePlan(Plan):
         """See `step.Plan`. The first stack's products are made in one call with the layer's own, where that can."""
         if not isinstance(linear, PackedLinear):
             return super().product(linear, x, layer, group)
-        y = linear(x, self.stacks[0].groups.get(group), layer)
+        y = linear(x, *self.stacks[0].at(layer, group))
         for tiles in self.stacks[1:]:
             tiles.apply(x, y, layer, group)
         return y
