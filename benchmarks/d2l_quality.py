@@ -2,7 +2,7 @@
 
 Prints the share of questions answered with the asked value: on the base model, with the document in the prompt, and
 with the adapter; and how long it takes from the document to the first answer. `--distill N` adds distillation of N
-of the fact documents, which takes minutes each.
+of the fact documents, which takes longer.
 """
 
 import argparse

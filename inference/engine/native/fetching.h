@@ -14,7 +14,7 @@ typedef struct {
     const char *at, *end;
 } fetching;
 
-/* Spread over `steps` calls of `next_lines`. */
+/* Spread over `steps` calls of `fetch_more` or `next_lines`. */
 static fetching begin_fetching(const lora *of, int64_t layer, int64_t steps) {
     if (!of) return (fetching){0};
     int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
@@ -45,9 +45,13 @@ static inline int is_left(fetching *to) {
     return 1;
 }
 
-/* Where the next `lines` begin, or any place where there are none. Those beyond a piece's end are fetched in vain. */
+static inline void fetch_more(fetching *to) {
+    for (int64_t line = 0; line < to->lines && is_left(to); line++, to->at += LINE) __builtin_prefetch(to->at, 0, 2);
+}
+
+/* Where the next `lines` begin. Those beyond a piece's end are fetched in vain. */
 static inline const char *next_lines(fetching *to) {
-    const char *from = is_left(to) ? to->at : (const char *)to;
+    const char *from = is_left(to) ? to->at : 0;
     to->at += to->lines * LINE;
     return from;
 }

@@ -75,19 +75,10 @@ static inline void spread(const uint16_t *of, __m512 *left, __m512 *right) {
     *right = _mm512_permutexvar_ps(_mm512_add_epi32(twice, _mm512_set1_epi32(8)), values);
 }
 
-/* What is to be fetched while a tile is made wide: a line with one row after the other, for many lines at once would wait
- * for each other. */
-typedef struct {
-    const char *from;
-    int64_t pace;
-} stream;
-
-static inline void fetch_line(stream ahead, int64_t row) { __builtin_prefetch(ahead.from + row * ahead.pace, 0, 2); }
-
 /* Make a tile wide, in `to` unless it is so already. */
-typedef const uint16_t *widen(const void *tile, uint16_t *to, stream ahead);
+typedef const uint16_t *widen(const void *tile, uint16_t *to);
 
-static inline const uint16_t *widen_four(const void *tile, uint16_t *to, stream ahead) {
+static inline const uint16_t *widen_four(const void *tile, uint16_t *to) {
     const four_bits *from = tile;
     const __m512 digits = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     __m512 scale, other_scale, least, other_least;
@@ -95,7 +86,6 @@ static inline const uint16_t *widen_four(const void *tile, uint16_t *to, stream 
     spread(from->least, &least, &other_least);
 #pragma GCC unroll 16
     for (int row = 0; row < SIDE; row++) {
-        fetch_line(ahead, row);
         __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)from->q[row]));
         __m512 one = _mm512_permutexvar_ps(q, digits), other = _mm512_permutexvar_ps(_mm512_srli_epi32(q, 4), digits);
         __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_fmadd_ps(other, other_scale, other_least),
@@ -105,13 +95,12 @@ static inline const uint16_t *widen_four(const void *tile, uint16_t *to, stream 
     return to;
 }
 
-static inline const uint16_t *widen_eight(const void *tile, uint16_t *to, stream ahead) {
+static inline const uint16_t *widen_eight(const void *tile, uint16_t *to) {
     const eight_bits *from = tile;
     __m512 scale, other_scale;
     spread(from->scale, &scale, &other_scale);
 #pragma GCC unroll 16
     for (int row = 0; row < SIDE; row++) {
-        fetch_line(ahead, row);
         __m512i one = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)from->q[row]));
         __m512i other = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(from->q[row] + SIDE)));
         __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_mul_ps(_mm512_cvtepi32_ps(other), other_scale),
@@ -121,9 +110,8 @@ static inline const uint16_t *widen_eight(const void *tile, uint16_t *to, stream
     return to;
 }
 
-static inline const uint16_t *widen_sixteen(const void *tile, uint16_t *to, stream ahead) {
+static inline const uint16_t *widen_sixteen(const void *tile, uint16_t *to) {
     (void)to;
-    for (int row = 0; row < SIDE; row++) fetch_line(ahead, row);
     return tile;
 }
 
@@ -181,17 +169,14 @@ static inline __attribute__((always_inline)) void multiply_outputs(const product
             const uint16_t *x = of->x + token * in + step * DEPTH;
             uint16_t *one = numbers + step % room * 2 * SIDE * DEPTH, *other = one + SIDE * DEPTH;
             const uint16_t *weight = one, *next_weight = other;
-            stream ahead = {packed, 0};
             if (token == 0) {
-                ahead.from = next_lines(more);
-                ahead.pace = more->lines * LINE / (2 * SIDE);
+                fetch_more(more);
                 fetch((const element *)(packed + (step + AHEAD) * size), size / sizeof(element));
                 fetch((const element *)(next + (step + AHEAD) * size), size / sizeof(element));
             }
             if (token == 0 || size == sizeof(sixteen_bits)) {
-                weight = widened(packed + step * size, one, ahead);
-                ahead.from += SIDE * ahead.pace;
-                next_weight = widened(next + step * size, other, ahead);
+                weight = widened(packed + step * size, one);
+                next_weight = widened(next + step * size, other);
             }
             _tile_loadd(4, x, in * sizeof *x);
             _tile_loadd(6, weight, 64);
