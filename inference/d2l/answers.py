@@ -24,7 +24,7 @@ def ask(engine: Engine, text: str, adapter_key: str | None = None) -> Asked:
 
 
 def answers(engine: Engine, asked: Sequence[Asked], max_tokens: int, temperature: float = 0.0) -> list[list[int]]:
-    """The tokens of each answer, in order; above temperature 0 drawn by seeds of their own, the same every time.
+    """The tokens of each answer, in order; above temperature 0 each drawn by a seed of its own.
 
     Raises:
         RuntimeError: the engine failed at one of them.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
 
+from inference.d2l.base_model import frozen_model
 from inference.d2l.chats import Chat
 from inference.d2l.errors import Cancelled, DocumentTooLong
 from inference.d2l.internalize import best_that_fits
@@ -98,11 +98,7 @@ def distill(
         exercise = prepare(engine, pieces, seed)
         if cancelled():
             raise Cancelled
-        embedding = engine.runner.decoder.weights.embedding
-        model = AutoModelForCausalLM.from_pretrained(
-            model_folder, dtype=embedding.dtype, attn_implementation="eager"
-        ).to(embedding.device)
-        model.requires_grad_(False)
+        model = frozen_model(model_folder, engine.runner.decoder)
         teacher = Teacher.of(model, exercise.opening, [each.teacher for each in exercise.lessons])
         torch.manual_seed(seed)
         internalizer = best_that_fits(hypernetworks, engine, model_folder.name)

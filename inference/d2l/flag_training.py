@@ -1,7 +1,7 @@
 """Finding the flags of a base model: what tells the slots of the opening from all that chats hold."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -101,9 +101,7 @@ def observe(model: PreTrainedModel, number: int, opening: Opening, chats: Sequen
 def inputs_of(*modules: nn.Module) -> Iterator[list[Tensor]]:
     """What goes into some modules, in the order in which they are called."""
     found: list[Tensor] = []
-    handles = [module.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0])) for module in modules]
-    try:
+    with ExitStack() as handles:
+        for module in modules:
+            handles.enter_context(module.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0])))
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()

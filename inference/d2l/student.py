@@ -1,7 +1,7 @@
 """The base model of transformers with documents written over its opening; gradients reach what is written."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +27,10 @@ class Student:
     def writing(self, wanted: Callable[[int], Tensor], is_used: Tensor) -> Iterator[None]:
         """Row by row of what the model is run on."""
         self.wanted, self.is_used = wanted, is_used
-        handles = list(self.hooks())
-        try:
+        with ExitStack() as handles:
+            for handle in self.hooks():
+                handles.enter_context(handle)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def hooks(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
         layers = self.model.get_submodule("model.layers")

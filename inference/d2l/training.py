@@ -1,12 +1,11 @@
 """Training a hypernetwork for one base model."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM
-
+from inference.d2l.base_model import frozen_model
 from inference.d2l.chats import ordinary_chats
 from inference.d2l.descent import Descent, TrainingPoint
 from inference.d2l.flag_training import find_flags
@@ -42,10 +41,7 @@ def train(
         salience = train_salience(reader, settings, descent)
         chats = ordinary_chats(engine, settings.seed)
         descent.check()
-        model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=reader.dtype, attn_implementation="eager").to(
-            reader.device
-        )  # eager: its gradients are the fastest for short texts on a CPU
-        model.requires_grad_(False)
+        model = frozen_model(model_folder, reader.decoder)
         flags = find_flags(model, reader.spec.norm_offset, reader.opening, chats)
         descent.check()
         learned = train_projections(engine, reader, model, salience, flags, chats, settings, descent)
@@ -60,7 +56,7 @@ def train(
         )
         found = measure(engine, network, settings.seed, cancelled)
         made: dict[str, Any] = {"settings": asdict(settings), "score": found.as_dict()}
-        Hypernetwork(**{**vars(network), "made": made}).save(out)
+        replace(network, made=made).save(out)
         descent.part.unlink(missing_ok=True)
         return found
     finally:

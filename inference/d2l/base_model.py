@@ -1,0 +1,19 @@
+"""The base model as transformers has it, for what needs gradients."""
+
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from inference.engine.decoder import Decoder
+
+
+def frozen_model(folder: Path, decoder: Decoder) -> PreTrainedModel:
+    """In the engine's dtype and on its device; the weights do not learn.
+
+    Its attention is the plain one, whose gradients are the fastest for short texts on a CPU.
+    """
+    embedding = decoder.weights.embedding
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=embedding.dtype, attn_implementation="eager"
+    )
+    return model.to(embedding.device).requires_grad_(False)
