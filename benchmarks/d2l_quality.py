@@ -2,7 +2,7 @@
 
 Prints the share of questions answered with the asked value: on the base model, with the document in the prompt, and
 with the adapter; and how long it takes from the document to the first answer. `--distill N` adds distillation of N
-of the fact documents, which takes longer.
+of the fact documents, and of a page of 24 facts, which takes longer.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from inference.d2l.answers import answers, ask
 from inference.d2l.chats import KNOWN
-from inference.d2l.data import Document, Question, needle_document
+from inference.d2l.data import Document, Question, fact_document, needle_document
 from inference.d2l.distill import distill
 from inference.d2l.evaluate import Answer, in_context, on_base, score, with_adapters
 from inference.d2l.held_out import held_out_facts
@@ -29,15 +29,17 @@ from workspace.home import LabHome
 
 SEED = 2
 TIMED = 7
+LONG_PAGE = 24  # facts
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--documents", type=int, default=48, help="Of each kind.")
+    options.add_argument("--dtype", default="auto", help="What the engine computes in.")
     options.add_argument("--distill", type=int, default=0, help="Fact documents to distill.")
     chosen = options.parse_args()
     model = resolve_model(None, LabHome.from_environment().root)
-    engine = Engine(EngineConfig(model.path))
+    engine = Engine(EngineConfig(model.path, dtype=chosen.dtype))
     engine.start()
     hypernetwork = Hypernetwork.load(SHIPPED / f"{model.served_name}.safetensors")
     internalizer = Internalizer(hypernetwork, engine.runner.decoder, engine.tokenizer, model.served_name)
@@ -49,7 +51,9 @@ def main() -> None:
     unrelated(engine, internalizer, facts[:12])
     delays(engine, internalizer)
     if chosen.distill:
-        distilled(engine, internalizer, model.path, facts[: chosen.distill])
+        distilled("distilled pages of facts", engine, internalizer, model.path, facts[: chosen.distill])
+        long_page = fact_document(random.Random(f"quality {SEED}"), True, LONG_PAGE)
+        distilled("a distilled long page", engine, internalizer, model.path, [long_page])
     engine.stop()
 
 
@@ -96,7 +100,9 @@ def delays(engine: Engine, internalizer: Internalizer) -> None:
     print(f"{made.document_tokens} tokens to the first answer: p50 {p50:.2f} s, worst {worst:.2f} s", flush=True)
 
 
-def distilled(engine: Engine, internalizer: Internalizer, model: Path, documents: Sequence[Document]) -> None:
+def distilled(
+    title: str, engine: Engine, internalizer: Internalizer, model: Path, documents: Sequence[Document]
+) -> None:
     found: list[Answer] = []
     times: list[float] = []
     files = [SHIPPED / f"{model.name}.safetensors"]
@@ -108,12 +114,14 @@ def distilled(engine: Engine, internalizer: Internalizer, model: Path, documents
 
         found += with_adapters(engine, [document], make)
         times.append(time.perf_counter() - started)
+    tokens = [len(engine.tokenizer.encode(document.text)) for document in documents]
     context = score(in_context(engine, documents))
     hypernet = score(with_adapters(engine, documents, internalizer.internalize))
     print(
-        f"{'distilled pages of facts':28} {len(found):4} questions   in context {context:.2f}   hypernet {hypernet:.2f}"
+        f"{title:28} {len(found):4} questions   in context {context:.2f}   hypernet {hypernet:.2f}   "
+        f"distill {score(found):.2f}"
     )
-    print(f"{'':28} distill {score(found):.2f}   p50 {statistics.median(times):.0f} s each")
+    print(f"{'':28} {min(tokens)} to {max(tokens)} tokens   p50 {statistics.median(times):.0f} s each", flush=True)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ class Descent:
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),
                 }
-                torch.save({"settings": asdict(self.settings), **reached}, self.part)
+                partial = self.part.with_suffix(".saving")
+                torch.save({"settings": asdict(self.settings), **reached}, partial)
+                partial.replace(self.part)
 
     def reached(self) -> dict[str, Any]:
         """What was saved of a training with the same settings."""
