@@ -15,7 +15,7 @@ import pytest
 from tests.startup.conftest import Served, free_port
 
 QUESTION = "What is our refund policy?"
-FACT = "45 days"
+FACT = "refunds@fernway.example"
 
 Serve = Callable[..., Served]
 
@@ -26,10 +26,11 @@ def curl(*arguments: str) -> dict:
 
 
 def test_it_works(serve: Serve) -> None:
-    """The four lines of the README, as they are typed; then the meter; then a restart that finds all again."""
+    """The four lines of the README, as they are typed, but for the temperature, which leaves nothing to chance here;
+    then the meter; then a restart that finds all again."""
     server = serve(LAB_MODEL_ALIASES="qwen3-4b").wait_until_up()
     url, typed = server.url, ("-H", "Content-Type: application/json")
-    request = {"model": "qwen3-4b", "messages": [{"role": "user", "content": QUESTION}]}
+    request = {"model": "qwen3-4b", "messages": [{"role": "user", "content": QUESTION}], "temperature": 0}
     load = curl("-X", "POST", f"{url}/v1/adapters/refund-policy/load", *typed, "-d", '{"pin": true}')
     assert (load["state"], load["pinned"]) == ("loaded", True)
     ask = ("-X", "POST", f"{url}/v1/chat/completions", *typed, "-d")
