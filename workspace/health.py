@@ -36,6 +36,9 @@ def part(measure: Measure) -> Measure:
     return measure
 
 
+AWAY = (OperationalError, redis.RedisError)
+
+
 def with_health(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """The context of the page, for `UNFOLD["DASHBOARD_CALLBACK"]`."""
     broker = valkey()
@@ -70,7 +73,7 @@ def valkey() -> Health:
             client = link.default_channel.client
             memory = client.info("memory")
             waiting = client.llen(app.conf.task_default_queue)
-    except (OperationalError, redis.RedisError) as error:
+    except AWAY as error:
         return Health("Valkey", False, str(error))
     return Health("Valkey", True, f"{memory['used_memory'] / MIB:.1f} MiB used, {waiting} tasks waiting")
 
@@ -79,8 +82,11 @@ def worker(broker: Health) -> Health:
     """Whether a Celery worker answers within a second; without a broker nothing can be asked."""
     if not broker.is_up:
         return Health("Worker", False, "cannot be asked without the broker")
-    with app.connection_for_write(broker_address()) as link:
-        answers = app.control.ping(timeout=WAIT_S, connection=link)
+    try:
+        with app.connection_for_write(broker_address()) as link:
+            answers = app.control.ping(timeout=WAIT_S, connection=link)
+    except AWAY as error:
+        return Health("Worker", False, str(error))
     names = [name for answer in answers for name in answer]
     return Health("Worker", bool(names), ", ".join(names) or f"no answer in {WAIT_S:.0f} s")
 
@@ -89,8 +95,11 @@ def beat(broker: Health) -> Health:
     """Whether Celery beat has sent a task lately: it leaves the time of each with the broker."""
     if not broker.is_up:
         return Health("Beat", False, "cannot be asked without the broker")
-    with app.connection_for_read(broker_address()) as link:
-        sent_at = link.default_channel.client.get(PULSE)
+    try:
+        with app.connection_for_read(broker_address()) as link:
+            sent_at = link.default_channel.client.get(PULSE)
+    except AWAY as error:
+        return Health("Beat", False, str(error))
     if sent_at is None:
         return Health("Beat", False, f"has sent nothing for {LONGEST_SILENCE_S} s")
     return Health("Beat", True, f"sent a task {max(0, time.time() - float(sent_at)):.0f} s ago")
