@@ -84,7 +84,6 @@ class Server:
             self.start_meter()
             model = self.prepare_model()
             self.start_broker()
-            self.start_workers()
             self.serve(listener, model, first_start)
         if self.fault:
             raise Refusal(self.fault)
@@ -206,7 +205,10 @@ class Server:
             await upstreams.close()
 
     def start_engine(self, server: uvicorn.Server, model: ModelFolder, first_start: bool) -> None:
-        """Load the model while HTTP already answers `/v1/health` with 503; open for requests when it is there."""
+        """Load the model while HTTP already answers `/v1/health` with 503; open for requests when it is there.
+
+        The workers start last: their start would take from the model's a third of its time.
+        """
         try:
             runtime.start(engine_config(model.path), adapters.note_eviction)
             if first_start and (workspace := Workspace.first()):
@@ -224,6 +226,9 @@ class Server:
         gc.collect()
         gc.freeze()  # what is loaded stays: without it a full collection stops every stream for a while
         gc.set_threshold(YOUNG_OBJECTS)
+        if server.should_exit:
+            return
+        self.start_workers()
         runtime.open()
         logger.info("serving %s on port %d", runtime.model_name, settings.LAB_PORT)
         greet()
