@@ -9,8 +9,9 @@ CLIENTS := tests/clients
 run: $(VENV)/.installed
 	@$(BIN)/python manage.py serve
 
+# Two processes share the files, since much of a test is waiting for a server; torch's threads must not wait by spinning
 test: $(VENV)/.installed-dev $(VENV)/.installed-clients
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-vllm: $(VENV)/.installed-dev
 	@test -n "$(LAB_TEST_VLLM_URL)" || { echo "Set LAB_TEST_VLLM_URL to a vLLM server: see docs/backends.md"; exit 2; }

@@ -12,7 +12,7 @@ from django.test import TransactionTestCase
 
 from inference.model_files import resolve_model
 from tests.database import remove_rows
-from workspace.embedded import prepare_environment
+from workspace.embedded import Valkey, prepare_environment
 from workspace.home import LabHome
 
 pytest_plugins = ["tests.serving", "tests.routing.nodes"]
@@ -26,6 +26,16 @@ settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  #
 
 # A database of its own for each run, so that two runs at once on one server do not meet
 connections["default"].settings_dict["TEST"]["NAME"] = f"test_{os.getpid()}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """The broker, one for the whole run: Celery keeps its connections to the first that a process names."""
+    valkey = Valkey(tmp_path_factory.mktemp("valkey"))
+    valkey.start()
+    os.environ["CELERY_BROKER_URL"] = valkey.url
+    yield valkey
+    valkey.stop()
 
 
 @pytest.fixture(scope="session")

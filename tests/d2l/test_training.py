@@ -14,9 +14,9 @@ from inference.d2l.training import train
 
 def test_it_goes_on_where_it_was_broken_off(smollm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inference.d2l.descent.SAVED_EVERY", 5)
-    monkeypatch.setattr("inference.d2l.chats.TOPICS", ["bees", "rain", "chess"])
-    monkeypatch.setattr(held_out, "DOCUMENTS", 2)
-    settings = TrainingSettings(steps=16, batch=16, documents=2)
+    monkeypatch.setattr("inference.d2l.chats.TOPICS", ["bees"])
+    monkeypatch.setattr(held_out, "DOCUMENTS", 1)
+    settings = TrainingSettings(steps=16, batch=4, documents=1)
     points: list[TrainingPoint] = []
     out = tmp_path / "trained.safetensors"
     with pytest.raises(Cancelled):  # among the steps of the salience

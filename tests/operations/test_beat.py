@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -45,15 +44,12 @@ def schedule() -> dict[str, str]:
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Celery]:
-    """The application on a Valkey of its own, which also keeps the outcomes."""
-    valkey = Valkey(tmp_path)
-    valkey.start()
+def queue(valkey: Valkey) -> Iterator[Celery]:
+    """The application, with Valkey to keep the outcomes too."""
     app.loader.import_default_modules()
-    app.conf.update(broker_url=valkey.url, result_backend=valkey.url)
+    app.conf.update(result_backend=valkey.url)
     yield app
-    app.conf.update(broker_url=None, result_backend=None)
-    valkey.stop()
+    app.conf.update(result_backend=None)
 
 
 def test_the_schedule_holds_what_runs_by_itself(schedule: dict[str, str]) -> None:
@@ -61,9 +57,8 @@ def test_the_schedule_holds_what_runs_by_itself(schedule: dict[str, str]) -> Non
 
 
 def test_every_scheduled_task_runs_once(schedule: dict[str, str], queue: Celery, transactional_db: None) -> None:
-    own = queue.connection_for_write()  # the pool may still know the broker of another test
-    with own, start_worker(queue, perform_ping_check=False, pool="solo"):
+    with start_worker(queue, perform_ping_check=False, pool="solo"):
         for name, task in schedule.items():
-            sent = queue.tasks[task].apply_async(connection=own)
+            sent = queue.tasks[task].apply_async()
             sent.get(timeout=60)
             assert sent.successful(), name

@@ -1,5 +1,3 @@
-import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +9,6 @@ from billing.meter import meter
 from billing.models import OutboxEntry, Sink
 from inference.models import ComputeBackend
 from workspace.celery import note_pulse
-from workspace.embedded import Valkey
 from workspace.models import User, Workspace
 
 
@@ -22,37 +19,24 @@ def staff(db: None) -> Client:
     return client
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    valkey = Valkey(tmp_path_factory.mktemp("valkey"))
-    valkey.start()
-    yield valkey
-    valkey.stop()
-
-
-@pytest.fixture
-def broker(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "CELERY_BROKER_URL", valkey.url)
-
-
 def health_on(page) -> dict[str, bool]:
     return {each.part: each.is_up for each in page.context["health"]}
 
 
 def test_it_says_what_is_down(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(os.environ, "CELERY_BROKER_URL", raising=False)
+    monkeypatch.delenv("CELERY_BROKER_URL")
     page = staff.get("/admin/")
     health = health_on(page)
     assert (health["Postgres"], health["Valkey"], health["Worker"], health["Beat"]) == (True, False, False, False)
     assert "no broker is set in this process" in page.content.decode()
 
 
-def test_a_broker_without_a_worker_is_told_apart(staff: Client, broker: None) -> None:
+def test_a_broker_without_a_worker_is_told_apart(staff: Client) -> None:
     health = health_on(staff.get("/admin/"))
     assert (health["Valkey"], health["Worker"]) == (True, False)
 
 
-def test_beat_is_up_while_it_sends(staff: Client, broker: None) -> None:
+def test_beat_is_up_while_it_sends(staff: Client) -> None:
     assert not health_on(staff.get("/admin/"))["Beat"]
     note_pulse()
     page = staff.get("/admin/")
