@@ -70,6 +70,15 @@ def test_products_are_torchs(
         assert difference < (2**-8 if dtype == torch.bfloat16 else 2**-18)
 
 
+@pytest.mark.parametrize("make", [q4_1, q8_0, dense])
+def test_in_float32_a_token_gets_the_same_however_many_there_are(make: Make) -> None:
+    if products(torch.float32) is None:
+        pytest.skip("no compiler, or a processor without float16 (F16C)")
+    linear, x = packed(make(64, 576), torch.float32), random(17, 576)
+    for tokens in range(1, 17):
+        assert torch.equal(linear(x[:tokens]), linear(x)[:tokens])
+
+
 def test_no_number_of_a_quantised_weight_changes(dtype: torch.dtype) -> None:
     weight = q4_1(64, 64)
     weight[40, 32:] = 0.25

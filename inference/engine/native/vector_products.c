@@ -12,11 +12,14 @@
 
 #define PASS (2 * SIDE) /* outputs that are multiplied at a time */
 #define PANEL 96        /* tokens that a tile is made wide for */
+#define INLINE static inline __attribute__((always_inline))
 #define AHEAD 8         /* tiles between the one that is read and the one fetched */
 #ifdef __AVX512F__
-#define TOGETHER 8 /* tokens whose sums stay in registers */
+#define TOGETHER 8 /* tokens that are multiplied at a time */
+#define SUMS 16    /* vectors of sums that stay in registers */
 #else
-#define TOGETHER 3
+#define TOGETHER 6
+#define SUMS 12
 #endif
 #define FOURS 8 /* numbers of 4 bits in a word */
 #define EIGHTS 4
@@ -89,71 +92,131 @@ static inline vector digit(integers of) {
 #endif
 }
 
-/* Make a tile wide: to [DEPTH, PASS], of which it fills half. */
-typedef void widen(const void *tile, float *to);
+/* A tile's numbers scale * digit + least, for LANES outputs from `side` on; digits by input `at`. */
+typedef struct {
+    vector scale, least;
+} grid;
 
-static inline void widen_four(const void *tile, float *to) {
+typedef struct {
+    vector (*digits)(const void *tile, int at, int side);
+    grid (*grid)(const void *tile, int side);
+    int64_t size; /* of a tile */
+} format;
+
+static inline vector digits_of_four(const void *tile, int at, int side) {
     const four_bits *from = tile;
-    for (int side = 0; side < SIDE; side += LANES) {
-        vector scale = from_half(from->scale + side), least = from_half(from->least + side);
-#pragma GCC unroll 4
-        for (int row = 0; row < DEPTH / FOURS; row++) {
-            integers q = words(from->q[row] + side);
-#pragma GCC unroll 8
-            for (int at = 0; at < FOURS; at++)
-                keep(to + (row * FOURS + at) * PASS + side, digit(q >> at * 4) * scale + least);
-        }
-    }
+    return digit(words(from->q[at / FOURS] + side) >> at % FOURS * 4);
 }
 
-static inline void widen_eight(const void *tile, float *to) {
+static inline grid grid_of_four(const void *tile, int side) {
+    const four_bits *from = tile;
+    return (grid){from_half(from->scale + side), from_half(from->least + side)};
+}
+
+static inline vector digits_of_eight(const void *tile, int at, int side) {
     const eight_bits *from = tile;
+    return __builtin_convertvector(words(from->q[at / EIGHTS] + side) << (24 - at % EIGHTS * 8) >> 24, vector);
+}
+
+static inline grid grid_of_eight(const void *tile, int side) {
+    const eight_bits *from = tile;
+    return (grid){from_half(from->scale + side), (vector){} - 0.0f};
+}
+
+static inline vector digits_of_sixteen(const void *tile, int at, int side) {
+    const sixteen_bits *from = tile;
+    return from_half(from->numbers[at] + side);
+}
+
+static inline grid grid_of_sixteen(const void *tile, int side) {
+    (void)tile, (void)side;
+    return (grid){(vector){} + 1.0f, (vector){} - 0.0f};
+}
+
+static const format FOUR_BITS = {digits_of_four, grid_of_four, sizeof(four_bits)};
+static const format EIGHT_BITS = {digits_of_eight, grid_of_eight, sizeof(eight_bits)};
+static const format SIXTEEN_BITS = {digits_of_sixteen, grid_of_sixteen, sizeof(sixteen_bits)};
+
+/* Make a tile wide: to [DEPTH, PASS], of which it fills half. */
+INLINE void widen(const void *tile, const format *as, float *restrict to) {
     for (int side = 0; side < SIDE; side += LANES) {
-        vector scale = from_half(from->scale + side);
-#pragma GCC unroll 8
-        for (int row = 0; row < DEPTH / EIGHTS; row++) {
-            integers q = words(from->q[row] + side);
-#pragma GCC unroll 4
-            for (int at = 0; at < EIGHTS; at++)
-                keep(to + (row * EIGHTS + at) * PASS + side,
-                     __builtin_convertvector(q << (24 - at * 8) >> 24, vector) * scale);
-        }
+        grid of = as->grid(tile, side);
+#pragma GCC unroll 32
+        for (int at = 0; at < DEPTH; at++)
+            keep(to + at * PASS + side, as->digits(tile, at, side) * of.scale + of.least);
     }
 }
 
-static inline void widen_sixteen(const void *tile, float *to) {
-    const sixteen_bits *from = tile;
-#pragma GCC unroll 32
-    for (int at = 0; at < DEPTH; at++)
-        for (int side = 0; side < SIDE; side += LANES)
-            keep(to + at * PASS + side, from_half(from->numbers[at] + side));
-}
-
-/* sums [count, PASS] += x [count, DEPTH] weights [DEPTH, PASS], count known to the compiler. What is to be fetched is so
- * with one input after the other, for many lines at once would wait for each other. */
-static inline __attribute__((always_inline)) void add_few(const float *x, int64_t in, const float *weights, float *sums,
-                                                          int count, fetching *more) {
+/* sums [PASS] += x [DEPTH] of two neighbouring tiles: for one token they are not made wide in memory. The order of the
+ * sums is that of `add_sums`, so that what a token gets does not depend on how many there are. */
+INLINE void add_one(const float *x, const void *const tiles[2], const format *as, float *sums, fetching *more) {
     const char *ahead = next_lines(more);
     int64_t pace = more->lines * LINE / DEPTH;
+    vector of_side[PASS / LANES];
+    grid grids[PASS / LANES];
+#pragma GCC unroll 4
+    for (int side = 0; side < PASS / LANES; side++) {
+        of_side[side] = kept(sums + side * LANES);
+        grids[side] = as->grid(tiles[side * LANES / SIDE], side * LANES % SIDE);
+    }
+#pragma GCC unroll 32
+    for (int at = 0; at < DEPTH; at++, ahead += pace) {
+        __builtin_prefetch(ahead, 0, 2);
+#pragma GCC unroll 4
+        for (int side = 0; side < PASS / LANES; side++) {
+            vector digits = as->digits(tiles[side * LANES / SIDE], at, side * LANES % SIDE);
+            of_side[side] += x[at] * (digits * grids[side].scale + grids[side].least);
+        }
+    }
+#pragma GCC unroll 4
+    for (int side = 0; side < PASS / LANES; side++) keep(sums + side * LANES, of_side[side]);
+}
+
+typedef void add_to_one(const float *x, const void *const tiles[2], float *sums, fetching *more);
+
+/* Functions of their own, for the compiler runs out of registers in larger ones. */
+#define ADD_ONE(name, format) \
+    static __attribute__((noinline)) add_to_one name; \
+    static void name(const float *x, const void *const tiles[2], float *sums, fetching *more) { \
+        add_one(x, tiles, &format, sums, more); \
+    }
+ADD_ONE(add_one_of_four, FOUR_BITS)
+ADD_ONE(add_one_of_eight, EIGHT_BITS)
+ADD_ONE(add_one_of_sixteen, SIXTEEN_BITS)
+
+/* sums [count, vectors * LANES] += x [count, DEPTH] weights [DEPTH, vectors * LANES], in rows of PASS. The compiler knows
+ * count and vectors. What is to be fetched is so with one input after the other, for many lines at once would wait for
+ * each other. */
+INLINE void add_sums(const float *x, int64_t in, const float *weights, float *sums, int count, int vectors,
+                     const char *ahead, int64_t pace) {
     vector of_token[TOGETHER][PASS / LANES];
 #pragma GCC unroll 8
     for (int token = 0; token < count; token++)
 #pragma GCC unroll 4
-        for (int side = 0; side < PASS / LANES; side++)
+        for (int side = 0; side < vectors; side++)
             of_token[token][side] = kept(sums + token * PASS + side * LANES);
     for (int at = 0; at < DEPTH; at++) {
         __builtin_prefetch(ahead + at * pace, 0, 2);
 #pragma GCC unroll 8
         for (int token = 0; token < count; token++)
 #pragma GCC unroll 4
-            for (int side = 0; side < PASS / LANES; side++)
+            for (int side = 0; side < vectors; side++)
                 of_token[token][side] += x[token * in + at] * kept(weights + at * PASS + side * LANES);
     }
 #pragma GCC unroll 8
     for (int token = 0; token < count; token++)
 #pragma GCC unroll 4
-        for (int side = 0; side < PASS / LANES; side++)
+        for (int side = 0; side < vectors; side++)
             keep(sums + token * PASS + side * LANES, of_token[token][side]);
+}
+
+/* sums [count, PASS] += x [count, DEPTH] weights [DEPTH, PASS], in as many parts as registers ask for. */
+INLINE void add_few(const float *x, int64_t in, const float *weights, float *sums, int count, fetching *more) {
+    const char *ahead = next_lines(more);
+    int64_t pace = more->lines * LINE / DEPTH;
+    int vectors = count * PASS / LANES <= SUMS ? PASS / LANES : 2;
+    for (int side = 0; side < PASS; side += vectors * LANES, pace = 0)
+        add_sums(x, in, weights + side, sums + side, count, vectors, ahead, pace);
 }
 
 #define LAST(count) \
@@ -162,16 +225,17 @@ static inline __attribute__((always_inline)) void add_few(const float *x, int64_
         break;
 
 /* The same of any number of tokens. */
-static void add_products(const float *x, int64_t in, const float *weights, float *sums, int64_t tokens, fetching *more) {
+static void add_products(const float *x, int64_t in, const float *weights, float *sums, int64_t tokens,
+                         fetching *more) {
     for (; tokens >= TOGETHER; tokens -= TOGETHER, x += TOGETHER * in, sums += TOGETHER * PASS)
         add_few(x, in, weights, sums, TOGETHER, more);
     switch (tokens) {
         LAST(1)
         LAST(2)
-#if TOGETHER == 8
         LAST(3)
         LAST(4)
         LAST(5)
+#if TOGETHER == 8
         LAST(6)
         LAST(7)
 #endif
@@ -187,9 +251,9 @@ typedef struct {
 } product;
 
 /* PASS outputs of all tokens. */
-static inline __attribute__((always_inline)) void multiply_outputs(const product *of, int64_t output, fetching *more,
-                                                                   widen *widened, int64_t size) {
-    int64_t in = of->in, steps = in / DEPTH;
+INLINE void multiply_outputs(const product *of, int64_t output, fetching *more, const format *as,
+                             add_to_one *single) {
+    int64_t in = of->in, steps = in / DEPTH, size = as->size;
     const char *packed = of->packed + output / SIDE * steps * size, *next = packed + steps * size;
     float weights[DEPTH * PASS] __attribute__((aligned(64))), sums[PANEL * PASS] __attribute__((aligned(64)));
     for (int64_t first = 0; first < of->tokens; first += PANEL) {
@@ -204,9 +268,15 @@ static inline __attribute__((always_inline)) void multiply_outputs(const product
                 fetch((const element *)(packed + (step + AHEAD) * size), size / sizeof(element));
                 fetch((const element *)(next + (step + AHEAD) * size), size / sizeof(element));
             }
-            widened(packed + step * size, weights);
-            widened(next + step * size, weights + SIDE);
-            add_products(of->x + first * in + step * DEPTH, in, weights, sums, tokens, more);
+            const float *x = of->x + first * in + step * DEPTH;
+            const void *tiles[2] = {packed + step * size, next + step * size};
+            if (tokens == 1) {
+                single(x, tiles, sums, more);
+                continue;
+            }
+            widen(tiles[0], as, weights);
+            widen(tiles[1], as, weights + SIDE);
+            add_products(x, in, weights, sums, tokens, more);
         }
         for (int64_t token = 0; token < tokens; token++)
             memcpy(of->y + (first + token) * of->out + output, sums + token * PASS, PASS * sizeof *sums);
@@ -226,11 +296,11 @@ void multiply(const float *x, const char *packed, const float *bias, float *y, i
 #pragma omp for
         for (int64_t output = 0; output < out; output += PASS)
             if (bits == 4)
-                multiply_outputs(&of, output, &more, widen_four, sizeof(four_bits));
+                multiply_outputs(&of, output, &more, &FOUR_BITS, add_one_of_four);
             else if (bits == 8)
-                multiply_outputs(&of, output, &more, widen_eight, sizeof(eight_bits));
+                multiply_outputs(&of, output, &more, &EIGHT_BITS, add_one_of_eight);
             else
-                multiply_outputs(&of, output, &more, widen_sixteen, sizeof(sixteen_bits));
+                multiply_outputs(&of, output, &more, &SIXTEEN_BITS, add_one_of_sixteen);
         if (adapters) add_low_rank(x, y, layer, adapters);
     }
 }
