@@ -13,6 +13,7 @@
 #define PASS (2 * SIDE) /* outputs that are multiplied at a time */
 #define PANEL 96        /* tokens that a tile is made wide for */
 #define INLINE static inline __attribute__((always_inline))
+#define STRETCH 3 /* neighbouring tiles that are made wide, and then multiplied, at a time */
 #define AHEAD 8         /* tiles between the one that is read and the one fetched */
 #ifdef __AVX512F__
 #define TOGETHER 8 /* tokens that are multiplied at a time */
@@ -184,18 +185,18 @@ ADD_ONE(add_one_of_four, FOUR_BITS)
 ADD_ONE(add_one_of_eight, EIGHT_BITS)
 ADD_ONE(add_one_of_sixteen, SIXTEEN_BITS)
 
-/* sums [count, vectors * LANES] += x [count, DEPTH] weights [DEPTH, vectors * LANES], in rows of PASS. The compiler knows
- * count and vectors. What is to be fetched is so with one input after the other, for many lines at once would wait for
+/* sums [count, vectors * LANES] += x [count, depth] weights [depth, vectors * LANES], in rows of PASS. The compiler
+ * knows count and vectors. What is to be fetched is so with one input after the other, for many lines at once would wait for
  * each other. */
-INLINE void add_sums(const float *x, int64_t in, const float *weights, float *sums, int count, int vectors,
-                     const char *ahead, int64_t pace) {
+INLINE void add_sums(const float *x, int64_t in, const float *weights, float *sums, int64_t depth, int count,
+                     int vectors, const char *ahead, int64_t pace) {
     vector of_token[TOGETHER][PASS / LANES];
 #pragma GCC unroll 8
     for (int token = 0; token < count; token++)
 #pragma GCC unroll 4
         for (int side = 0; side < vectors; side++)
             of_token[token][side] = kept(sums + token * PASS + side * LANES);
-    for (int at = 0; at < DEPTH; at++) {
+    for (int64_t at = 0; at < depth; at++) {
         __builtin_prefetch(ahead + at * pace, 0, 2);
 #pragma GCC unroll 8
         for (int token = 0; token < count; token++)
@@ -210,25 +211,26 @@ INLINE void add_sums(const float *x, int64_t in, const float *weights, float *su
             keep(sums + token * PASS + side * LANES, of_token[token][side]);
 }
 
-/* sums [count, PASS] += x [count, DEPTH] weights [DEPTH, PASS], in as many parts as registers ask for. */
-INLINE void add_few(const float *x, int64_t in, const float *weights, float *sums, int count, fetching *more) {
+/* sums [count, PASS] += x [count, depth] weights [depth, PASS], in as many parts as registers ask for. */
+INLINE void add_few(const float *x, int64_t in, const float *weights, float *sums, int64_t depth, int count,
+                    fetching *more) {
     const char *ahead = next_lines(more);
-    int64_t pace = more->lines * LINE / DEPTH;
+    int64_t pace = more->lines * LINE / depth;
     int vectors = count * PASS / LANES <= SUMS ? PASS / LANES : 2;
     for (int side = 0; side < PASS; side += vectors * LANES, pace = 0)
-        add_sums(x, in, weights + side, sums + side, count, vectors, ahead, pace);
+        add_sums(x, in, weights + side, sums + side, depth, count, vectors, ahead, pace);
 }
 
 #define LAST(count) \
     case count: \
-        add_few(x, in, weights, sums, count, more); \
+        add_few(x, in, weights, sums, depth, count, more); \
         break;
 
 /* The same of any number of tokens. */
-static void add_products(const float *x, int64_t in, const float *weights, float *sums, int64_t tokens,
+static void add_products(const float *x, int64_t in, const float *weights, float *sums, int64_t depth, int64_t tokens,
                          fetching *more) {
     for (; tokens >= TOGETHER; tokens -= TOGETHER, x += TOGETHER * in, sums += TOGETHER * PASS)
-        add_few(x, in, weights, sums, TOGETHER, more);
+        add_few(x, in, weights, sums, depth, TOGETHER, more);
     switch (tokens) {
         LAST(1)
         LAST(2)
@@ -255,7 +257,7 @@ INLINE void multiply_outputs(const product *of, int64_t output, fetching *more, 
                              add_to_one *single) {
     int64_t in = of->in, steps = in / DEPTH, size = as->size;
     const char *packed = of->packed + output / SIDE * steps * size, *next = packed + steps * size;
-    float weights[DEPTH * PASS] __attribute__((aligned(64))), sums[PANEL * PASS] __attribute__((aligned(64)));
+    float weights[STRETCH * DEPTH * PASS] __attribute__((aligned(64))), sums[PANEL * PASS] __attribute__((aligned(64)));
     for (int64_t first = 0; first < of->tokens; first += PANEL) {
         int64_t tokens = of->tokens - first < PANEL ? of->tokens - first : PANEL;
         for (int64_t token = 0; token < tokens; token++)
@@ -263,20 +265,24 @@ INLINE void multiply_outputs(const product *of, int64_t output, fetching *more, 
                 memcpy(sums + token * PASS, of->bias + output, PASS * sizeof *sums);
             else
                 memset(sums + token * PASS, 0, PASS * sizeof *sums);
-        for (int64_t step = 0; step < steps; step++) {
+        const float *x = of->x + first * in;
+        for (int64_t step = 0, wide = 0; step < steps; step++) {
             if (first == 0) {
                 fetch((const element *)(packed + (step + AHEAD) * size), size / sizeof(element));
                 fetch((const element *)(next + (step + AHEAD) * size), size / sizeof(element));
             }
-            const float *x = of->x + first * in + step * DEPTH;
             const void *tiles[2] = {packed + step * size, next + step * size};
             if (tokens == 1) {
-                single(x, tiles, sums, more);
+                single(x + step * DEPTH, tiles, sums, more);
                 continue;
             }
-            widen(tiles[0], as, weights);
-            widen(tiles[1], as, weights + SIDE);
-            add_products(x, in, weights, sums, tokens, more);
+            widen(tiles[0], as, weights + wide * PASS);
+            widen(tiles[1], as, weights + wide * PASS + SIDE);
+            wide += DEPTH;
+            if (wide == STRETCH * DEPTH || step + 1 == steps) {
+                add_products(x + (step + 1) * DEPTH - wide, in, weights, sums, wide, tokens, more);
+                wide = 0;
+            }
         }
         for (int64_t token = 0; token < tokens; token++)
             memcpy(of->y + (first + token) * of->out + output, sums + token * PASS, PASS * sizeof *sums);
@@ -288,7 +294,8 @@ INLINE void multiply_outputs(const product *of, int64_t output, fetching *more, 
 void multiply(const float *x, const char *packed, const float *bias, float *y, int64_t tokens, int64_t in, int64_t out,
               int64_t bits, int64_t number, const lora *adapters, int64_t layer) {
     product of = {x, packed, bias, y, tokens, in, out};
-    int64_t fetches = out / PASS * (in / DEPTH) * ((tokens + TOGETHER - 1) / TOGETHER);
+    int64_t stretches = tokens == 1 ? in / DEPTH : (in / DEPTH + STRETCH - 1) / STRETCH;
+    int64_t fetches = out / PASS * stretches * ((tokens + TOGETHER - 1) / TOGETHER);
     (void)number;
 #pragma omp parallel
     {
