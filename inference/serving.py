@@ -207,7 +207,7 @@ class Server:
     def start_engine(self, server: uvicorn.Server, model: ModelFolder, first_start: bool) -> None:
         """Load the model while HTTP already answers `/v1/health` with 503; open for requests when it is there.
 
-        The workers start last: their start would take from the model's a third of its time.
+        The workers start last: beside it their start would make that of the model a fifth longer.
         """
         try:
             runtime.start(engine_config(model.path), adapters.note_eviction)

@@ -15,6 +15,7 @@ from workspace.celery import LONGEST_SILENCE_S, PULSE, app
 
 WAIT_S = 1.0
 MIB = 1 << 20
+AWAY = (OperationalError, redis.RedisError)  # what Valkey's absence raises
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,6 @@ def part(measure: Measure) -> Measure:
     """Have this measured for the page too. The apps' `admin` modules see to it that their parts are known."""
     parts.append(measure)
     return measure
-
-
-AWAY = (OperationalError, redis.RedisError)
 
 
 def with_health(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

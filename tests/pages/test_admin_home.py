@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -8,7 +9,9 @@ from django.test import Client
 from billing.meter import meter
 from billing.models import OutboxEntry, Sink
 from inference.models import ComputeBackend
+from tests.startup.conftest import free_port
 from workspace.celery import note_pulse
+from workspace.health import Health, beat, worker
 from workspace.models import User, Workspace
 
 
@@ -34,6 +37,16 @@ def test_it_says_what_is_down(staff: Client, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_broker_without_a_worker_is_told_apart(staff: Client) -> None:
     health = health_on(staff.get("/admin/"))
     assert (health["Valkey"], health["Worker"]) == (True, False)
+
+
+@pytest.mark.parametrize("ask", [worker, beat])
+def test_a_broker_that_goes_away_between_two_questions_fails_no_page(
+    ask: Callable[[Health], Health], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", f"redis://127.0.0.1:{free_port()}/0")
+    health = ask(Health("Valkey", True, "it was there just now"))
+    assert not health.is_up
+    assert "refused" in health.facts
 
 
 def test_beat_is_up_while_it_sends(staff: Client) -> None:
