@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from queue import Queue
 
 import pytest
-from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from celery.signals import task_postrun
 
 from workspace.celery import app
-from workspace.embedded import Valkey
 from workspace.home import PROJECT_ROOT
 
 SCHEDULED = {
@@ -44,21 +44,29 @@ def schedule() -> dict[str, str]:
 
 
 @pytest.fixture
-def queue(valkey: Valkey) -> Iterator[Celery]:
-    """The application, with Valkey to keep the outcomes too."""
-    app.loader.import_default_modules()
-    app.conf.update(result_backend=valkey.url)
-    yield app
-    app.conf.update(result_backend=None)
+def ended() -> Iterator[Queue[tuple[str, str]]]:
+    """The id and the state of each task that a worker of this process has run."""
+    tasks: Queue[tuple[str, str]] = Queue()
+
+    def note(task_id: str, state: str, **_: object) -> None:
+        tasks.put((task_id, state))
+
+    task_postrun.connect(note)
+    yield tasks
+    task_postrun.disconnect(note)
 
 
 def test_the_schedule_holds_what_runs_by_itself(schedule: dict[str, str]) -> None:
     assert schedule.items() >= SCHEDULED.items()
 
 
-def test_every_scheduled_task_runs_once(schedule: dict[str, str], queue: Celery, transactional_db: None) -> None:
-    with start_worker(queue, perform_ping_check=False, pool="solo"):
+def test_every_scheduled_task_runs_once(
+    schedule: dict[str, str], ended: Queue[tuple[str, str]], transactional_db: None
+) -> None:
+    app.loader.import_default_modules()
+    with start_worker(app, perform_ping_check=False, pool="solo"):
         for name, task in schedule.items():
-            sent = queue.tasks[task].apply_async()
-            sent.get(timeout=60)
-            assert sent.successful(), name
+            sent = app.tasks[task].apply_async()
+            while (outcome := ended.get(timeout=60))[0] != sent.id:
+                pass
+            assert outcome[1] == "SUCCESS", name
