@@ -10,10 +10,10 @@
 #include "fetching.h"
 #include "quantized.h"
 
+#define INLINE static inline __attribute__((always_inline))
 #define PASS (2 * SIDE) /* outputs that are multiplied at a time */
 #define PANEL 96        /* tokens that a tile is made wide for */
-#define INLINE static inline __attribute__((always_inline))
-#define STRETCH 3 /* neighbouring tiles that are made wide, and then multiplied, at a time */
+#define STRETCH 3       /* tiles of an output's inputs that are made wide, and then multiplied, at a time */
 #define AHEAD 8         /* tiles between the one that is read and the one fetched */
 #ifdef __AVX512F__
 #define TOGETHER 8 /* tokens that are multiplied at a time */
@@ -186,8 +186,8 @@ ADD_ONE(add_one_of_eight, EIGHT_BITS)
 ADD_ONE(add_one_of_sixteen, SIXTEEN_BITS)
 
 /* sums [count, vectors * LANES] += x [count, depth] weights [depth, vectors * LANES], in rows of PASS. The compiler
- * knows count and vectors. What is to be fetched is so with one input after the other, for many lines at once would wait for
- * each other. */
+ * knows count and vectors. What is to be fetched is so with one input after the other, for many lines at once would
+ * wait for each other. */
 INLINE void add_sums(const float *x, int64_t in, const float *weights, float *sums, int64_t depth, int count,
                      int vectors, const char *ahead, int64_t pace) {
     vector of_token[TOGETHER][PASS / LANES];
