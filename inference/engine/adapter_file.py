@@ -1,12 +1,13 @@
 """Reading a PEFT LoRA folder: checked against the base model, scaled, and packed as the slots hold it."""
 
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft.utils import load_peft_weights
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,10 +21,14 @@ from inference.engine.adapter_options import (
 )
 from inference.engine.errors import AdapterIncompatible
 from inference.engine.families import DecoderSpec
+from inference.engine.memory import passing
 from inference.engine.projections import GROUPS, Group, Projection, chunk_width, projections
 
 WEIGHTS = "adapter_model.safetensors"
 LEAST_RANK_CLASS = 8
+# Of safetensors: how the file begins, and the names of what is taken
+HEADER_LENGTH_BYTES = 8
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,38 @@ def read_adapter(path: Path, spec: DecoderSpec, max_rank: int) -> AdapterWeights
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    if not (path / WEIGHTS).is_file():
+    """By name, as views of one piece of memory: to have safetensors make each of them takes several times as long."""
+    file = path / WEIGHTS
+    if not file.is_file():
         raise AdapterIncompatible(WEIGHTS, "the file is missing; only safetensors are taken, never pickles.")
     try:
-        return load_peft_weights(str(path), device="cpu")
-    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        with safe_open(file, framework="pt", backend="pread") as checked:
+            slices = [(name, checked.get_slice(name)) for name in checked.offset_keys()]
+        kinds = {name: (float_type(name, each.get_dtype()), each.get_shape()) for name, each in slices}
+        parts = contents(file).split([dtype.itemsize * math.prod(shape) for dtype, shape in kinds.values()])
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise AdapterIncompatible(WEIGHTS, f"the file is not valid safetensors ({type(error).__name__}).") from error
+    return {
+        name: part.view(dtype).view(shape) for (name, (dtype, shape)), part in zip(kinds.items(), parts, strict=True)
+    }
+
+
+def float_type(name: str, stored: str) -> torch.dtype:
+    if stored not in FLOATS:
+        raise AdapterIncompatible(
+            WEIGHTS, f"{name[:120]!r} holds {stored}; floating-point numbers are taken: {', '.join(FLOATS)}."
+        )
+    return FLOATS[stored]
+
+
+def contents(file: Path) -> Tensor:
+    """The bytes of all tensors of a safetensors file, in order, as its format has them behind a header."""
+    with file.open("rb") as opened:
+        header = int.from_bytes(opened.read(HEADER_LENGTH_BYTES), "little")
+        opened.seek(header, os.SEEK_CUR)
+        data = passing((file.stat().st_size - opened.tell(),), torch.uint8)
+        opened.readinto(data.numpy())
+    return data
 
 
 def read_modules(tensors: dict[str, Tensor], options: AdapterOptions, spec: DecoderSpec) -> dict[Place, Factors]:
@@ -133,8 +164,6 @@ def check_factor(name: str, tensor: Tensor, shape: tuple[int, int]) -> None:
         raise AdapterIncompatible(
             WEIGHTS, f"{name} has shape {list(tensor.shape)}; base model and rank ask for {list(shape)}."
         )
-    if not tensor.is_floating_point():
-        raise AdapterIncompatible(WEIGHTS, f"{name} must hold floating-point numbers.")
 
 
 def pack(group: Group, modules: Mapping[Place, Factors], spec: DecoderSpec, rank_class: int) -> GroupFactors:
@@ -144,13 +173,18 @@ def pack(group: Group, modules: Mapping[Place, Factors], spec: DecoderSpec, rank
     adapted = [layer for layer, name in modules if name in names]
     layers = range(min(adapted), max(adapted) + 1)
     found = [modules.get((layer, member.name)) or nothing(member) for layer in layers for member in members]
-    a = torch.cat([with_rank(rank_class, each.a, 0) for each in found]).float()
-    b = torch.cat([with_rank(rank_class, each.b, 1) for each in found]).float()
-    scalings = torch.tensor([each.scaling for each in found for _ in range(len(each.b) // width)])
-    b = b.view(-1, width, rank_class).transpose(1, 2) * scalings.view(-1, 1, 1)
+    a = joined([with_rank(rank_class, each.a, 0) for each in found])
+    b = joined([with_rank(rank_class, each.b, 1) for each in found]).view(-1, width, rank_class)
+    b *= torch.tensor([each.scaling for each in found for _ in range(len(each.b) // width)]).view(-1, 1, 1)
     refuse_nonfinite(a, b, ", ".join(member.name for member in members))
     of_layers = (len(layers), -1)
-    return GroupFactors(layers, a.view(*of_layers, members[0].inputs), b.view(*of_layers, rank_class, width))
+    return GroupFactors(layers, a.view(*of_layers, members[0].inputs), b.view(*of_layers, width, rank_class).mT)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Their rows, in float32."""
+    rows, columns = sum(len(part) for part in parts), parts[0].shape[1]
+    return torch.cat(parts, out=passing((rows, columns), torch.float32))
 
 
 def with_rank(rank: int, factor: Tensor, dimension: int) -> Tensor:

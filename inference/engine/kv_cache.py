@@ -5,20 +5,16 @@ view: nothing is gathered. A row that outgrows its slab moves to one of twice th
 the written part of a running row is zero: masked scores times what another sequence left there must not be NaN.
 """
 
-import math
-import mmap
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from inference.engine.families import DecoderSpec
+from inference.engine.memory import lazy_zeros
 
 SMALLEST_CAPACITY = 128
 SLAB_TOKENS = 4096
-# What not every system has
-PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
-SMALL_PAGES: int | None = getattr(mmap, "MADV_NOHUGEPAGE", None)
 
 
 @dataclass(eq=False, slots=True)
@@ -140,20 +136,6 @@ class KVCache:
         slab.kv[:, place, :, : last.length].zero_()
         if not slab.rows:
             self.slabs.remove(slab)
-
-
-def lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on a CPU mapped, so that pages never written take no memory.
-
-    In small pages: a step that is the first to write here and there would wait until whole huge ones are found and
-    cleared, which was measured at 5 ms a layer.
-    """
-    if device.type != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    memory = mmap.mmap(-1, dtype.itemsize * math.prod(shape), **PRIVATE)
-    if SMALL_PAGES is not None:
-        memory.madvise(SMALL_PAGES)
-    return torch.frombuffer(memory, dtype=dtype).view(shape)
 
 
 def row_capacity(tokens: int) -> int:

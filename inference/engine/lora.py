@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference.engine.adapter_file import AdapterWeights
 from inference.engine.families import DecoderSpec
-from inference.engine.kv_cache import lazy_zeros
+from inference.engine.memory import lazy_zeros
 from inference.engine.projections import Group, chunk_width, projections
 
 # The rank class, and which layers of which groups are adapted
