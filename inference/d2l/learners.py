@@ -25,11 +25,14 @@ class Learner(Protocol):
         model: the base model, changed while it is `applied`.
         network: what the gradients reach.
         rate: the learning rate.
+        epochs, least_steps: how long it learns: so often each lesson, and more often where that makes few steps.
     """
 
     model: PreTrainedModel
     network: nn.Module
     rate: float
+    epochs: int
+    least_steps: int
 
     def applied(self) -> AbstractContextManager[None]:
         """The model with what was learned."""
@@ -42,6 +45,7 @@ class WrittenOpening:
     """What the opening of a chat holds instead of its own keys and values; at first what the hypernetwork writes."""
 
     rate = 6e-2
+    epochs, least_steps = 6, 0
 
     def __init__(self, model: PreTrainedModel, internalizer: Internalizer, pieces: list[list[int]]) -> None:
         self.model, self.reader = model, internalizer.reader
@@ -65,7 +69,8 @@ class WrittenOpening:
 class PlainLora:
     """A LoRA on all linear layers; nothing at first."""
 
-    rate = 4e-3
+    rate = 2e-3
+    epochs, least_steps = 8, 100
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Raises BaseUnsupported."""

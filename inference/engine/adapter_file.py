@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +134,7 @@ def contents(file: Path) -> Tensor:
         header = int.from_bytes(opened.read(HEADER_LENGTH_BYTES), "little")
         opened.seek(header, os.SEEK_CUR)
         data = passing((file.stat().st_size - opened.tell(),), torch.uint8)
-        opened.readinto(data.numpy())
+        opened.readinto(data.numpy().data)
     return data
 
 
@@ -181,7 +181,7 @@ def pack(group: Group, modules: Mapping[Place, Factors], spec: DecoderSpec, rank
     return GroupFactors(layers, a.view(*of_layers, members[0].inputs), b.view(*of_layers, width, rank_class).mT)
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
+def joined(parts: list[Tensor]) -> Tensor:
     """Their rows, in float32."""
     rows, columns = sum(len(part) for part in parts), parts[0].shape[1]
     return torch.cat(parts, out=passing((rows, columns), torch.float32))

@@ -7,7 +7,7 @@ import pytest
 from inference.d2l import distill
 from inference.d2l.answers import answers, ask
 from inference.d2l.errors import Cancelled, DocumentTooLong
-from inference.d2l.learners import RANK
+from inference.d2l.learners import RANK, PlainLora, WrittenOpening
 from inference.engine.engine import Engine
 from inference.hypernetworks import SHIPPED
 
@@ -17,7 +17,7 @@ FACT = "The harbour office of Porto opens at 6:45 in the morning."
 def test_it_begins_with_the_hypernetwork_and_goes_on(
     engine: Engine, smollm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distill, "MOST_EPOCHS", 3)
+    monkeypatch.setattr(WrittenOpening, "epochs", 3)
     told: list[tuple[float, str]] = []
     files = [SHIPPED / "smollm2-135m-instruct.safetensors"]
     made = distill.distill(smollm_path, FACT, tmp_path, lambda *point: told.append(point), lambda: False, files)
@@ -34,7 +34,7 @@ def test_it_begins_with_the_hypernetwork_and_goes_on(
 def test_a_model_without_hypernetwork_gets_a_plain_lora(
     engine: Engine, smollm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distill, "MOST_EPOCHS", 1)
+    monkeypatch.setattr(PlainLora, "least_steps", 8)
     made = distill.distill(smollm_path, FACT, tmp_path, lambda *point: None, lambda: False)
     assert made.rank == RANK
     assert engine.check_adapter(tmp_path).rank == RANK
