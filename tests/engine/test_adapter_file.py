@@ -192,6 +192,30 @@ def test_a_bad_tensor_is_refused(adapter: Path, spec: DecoderSpec, change: Calla
     assert refusal.value.field == field
 
 
+def test_each_tensor_may_have_a_type_of_its_own(adapter: Path, spec: DecoderSpec) -> None:
+    types = {KEY: torch.float16, KEY.replace("lora_A", "lora_B"): torch.bfloat16}
+    edit_tensors(adapter, lambda tensors: tensors.update({key: tensors[key].to(types[key]) for key in types}))
+    stored = read_adapter(adapter, spec, 64)
+    edit_tensors(adapter, lambda tensors: tensors.update({key: tensors[key].float() for key in types}))
+    expected = read_adapter(adapter, spec, 64)
+    for group, factors in expected.factors.items():
+        assert torch.equal(stored.factors[group].a, factors.a)
+        assert torch.equal(stored.factors[group].b, factors.b)
+
+
+def test_a_file_that_ends_too_soon_is_refused(adapter: Path, spec: DecoderSpec) -> None:
+    content = (adapter / WEIGHTS).read_bytes()
+    (adapter / WEIGHTS).write_bytes(content[:-1])
+    with pytest.raises(AdapterIncompatible, match="not valid safetensors"):
+        read_adapter(adapter, spec, 64)
+
+
+def test_a_file_without_tensors_is_refused(adapter: Path, spec: DecoderSpec) -> None:
+    edit_tensors(adapter, lambda tensors: tensors.clear())
+    with pytest.raises(AdapterIncompatible, match="is missing"):
+        read_adapter(adapter, spec, 64)
+
+
 @pytest.mark.parametrize("content", [b"", b"not safetensors", b"\xff" * 100, (2**60).to_bytes(8, "little") + b"{}"])
 def test_weights_that_cannot_be_read_are_refused(adapter: Path, spec: DecoderSpec, content: bytes) -> None:
     (adapter / WEIGHTS).write_bytes(content)
