@@ -1,13 +1,11 @@
 """Reading a PEFT LoRA folder: checked against the base model, scaled, and packed as the slots hold it."""
 
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,12 +21,10 @@ from inference.engine.errors import AdapterIncompatible
 from inference.engine.families import DecoderSpec
 from inference.engine.memory import passing
 from inference.engine.projections import GROUPS, Group, Projection, chunk_width, projections
+from inference.engine.tensor_file import FLOATS, Kind, kinds_in, read_tensors
 
 WEIGHTS = "adapter_model.safetensors"
 LEAST_RANK_CLASS = 8
-# Of safetensors: how the file begins, and the names of what is taken
-HEADER_LENGTH_BYTES = 8
-FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def read_adapter(path: Path, spec: DecoderSpec, max_rank: int) -> AdapterWeights
         AdapterIncompatible: naming the option or the tensor at fault, and what would be accepted.
     """
     options = read_options(path, spec, max_rank)
-    modules = read_modules(read_tensors(path), options, spec)
+    modules = read_modules(path / WEIGHTS, options, spec)
     rank = max(module.rank for module in options.modules.values())
     names = {name for _, name in modules}
     rank_class = max(LEAST_RANK_CLASS, 1 << (rank - 1).bit_length())
@@ -103,67 +99,53 @@ def read_adapter(path: Path, spec: DecoderSpec, max_rank: int) -> AdapterWeights
     return AdapterWeights(info, rank_class, factors)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """By name, as views of one piece of memory: to have safetensors make each of them takes several times as long."""
-    file = path / WEIGHTS
+def read_modules(file: Path, options: AdapterOptions, spec: DecoderSpec) -> dict[Place, Factors]:
+    """The factors of every adapted module, by layer and projection; read once all of them are as they have to be."""
     if not file.is_file():
         raise AdapterIncompatible(WEIGHTS, "the file is missing; only safetensors are taken, never pickles.")
     try:
-        with safe_open(file, framework="pt", backend="pread") as checked:
-            slices = [(name, checked.get_slice(name)) for name in checked.offset_keys()]
-        kinds = {name: (float_type(name, each.get_dtype()), each.get_shape()) for name, each in slices}
-        parts = contents(file).split([dtype.itemsize * math.prod(shape) for dtype, shape in kinds.values()])
+        kinds = kinds_in(file)
+        check_tensors(kinds, options, spec)
+        tensors = read_tensors(file, kinds)
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise AdapterIncompatible(WEIGHTS, f"the file is not valid safetensors ({type(error).__name__}).") from error
-    return {
-        name: part.view(dtype).view(shape) for (name, (dtype, shape)), part in zip(kinds.items(), parts, strict=True)
-    }
-
-
-def float_type(name: str, stored: str) -> torch.dtype:
-    if stored not in FLOATS:
-        raise AdapterIncompatible(
-            WEIGHTS, f"{name[:120]!r} holds {stored}; floating-point numbers are taken: {', '.join(FLOATS)}."
-        )
-    return FLOATS[stored]
-
-
-def contents(file: Path) -> Tensor:
-    """The bytes of all tensors of a safetensors file, in order, as its format has them behind a header."""
-    with file.open("rb") as opened:
-        header = int.from_bytes(opened.read(HEADER_LENGTH_BYTES), "little")
-        opened.seek(header, os.SEEK_CUR)
-        data = passing((file.stat().st_size - opened.tell(),), torch.uint8)
-        opened.readinto(data.numpy().data)
-    return data
-
-
-def read_modules(tensors: dict[str, Tensor], options: AdapterOptions, spec: DecoderSpec) -> dict[Place, Factors]:
-    """The factors of every adapted module, by layer and projection; no tensor may be left over."""
     modules = {}
     for place, module in options.modules.items():
-        key = module_key(*place)
-        a = tensors.pop(f"base_model.model.{key}.lora_A.weight", None)
-        b = tensors.pop(f"base_model.model.{key}.lora_B.weight", None)
-        if a is None or b is None:
-            raise AdapterIncompatible(WEIGHTS, f"{'lora_A' if a is None else 'lora_B'} of {key} is missing.")
-        check_factor(f"lora_A of {key}", a, (module.rank, module.projection.inputs))
-        check_factor(f"lora_B of {key}", b, (module.projection.outputs, module.rank))
-        modules[place] = Factors(a, b, module.scaling)
-    for key in tensors:
+        a, b = tensor_names(place)
+        modules[place] = Factors(tensors[a], tensors[b], module.scaling)
+    return modules
+
+
+def tensor_names(place: Place) -> tuple[str, str]:
+    """What PEFT calls a module's A and B."""
+    key = module_key(*place)
+    return f"base_model.model.{key}.lora_A.weight", f"base_model.model.{key}.lora_B.weight"
+
+
+def check_tensors(kinds: Mapping[str, Kind], options: AdapterOptions, spec: DecoderSpec) -> None:
+    """Refuse tensors that are missing, of another kind, or left over."""
+    left = dict(kinds)
+    for place, module in options.modules.items():
+        shapes = (module.rank, module.projection.inputs), (module.projection.outputs, module.rank)
+        for factor, name, shape in zip(("lora_A", "lora_B"), tensor_names(place), shapes, strict=True):
+            check_tensor(f"{factor} of {module_key(*place)}", left.pop(name, None), shape)
+    for key in left:
         raise AdapterIncompatible(
             "target_modules",
             f"the tensor {key[:120]!r} is not of a module that the configuration adapts in a model of {spec.layers} "
             f"layers; served are {', '.join(served_names(spec))}.",
         )
-    return modules
 
 
-def check_factor(name: str, tensor: Tensor, shape: tuple[int, int]) -> None:
-    if tuple(tensor.shape) != shape:
+def check_tensor(name: str, kind: Kind | None, shape: tuple[int, int]) -> None:
+    if kind is None:
+        raise AdapterIncompatible(WEIGHTS, f"{name} is missing.")
+    if kind.shape != shape:
         raise AdapterIncompatible(
-            WEIGHTS, f"{name} has shape {list(tensor.shape)}; base model and rank ask for {list(shape)}."
+            WEIGHTS, f"{name} has shape {list(kind.shape)}; base model and rank ask for {list(shape)}."
         )
+    if kind.numbers not in FLOATS:
+        raise AdapterIncompatible(WEIGHTS, f"{name} holds {kind.numbers}; taken are {', '.join(FLOATS)}.")
 
 
 def pack(group: Group, modules: Mapping[Place, Factors], spec: DecoderSpec, rank_class: int) -> GroupFactors:
