@@ -1,6 +1,5 @@
 """Ordinary chats: what an adapter has to leave alone, and questions whose right answers the base model knows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference.d2l.answers import answers, ask
@@ -112,12 +111,7 @@ def ordinary_chats(engine: Engine, seed: int) -> list[Chat]:
     """The prompts above and what the model asks itself about the topics, but not what it is tried on; with answers."""
     asked = self_questions(engine, TOPICS, QUESTIONS_EACH, seed, OF_TOPICS, TEMPERATURE)
     known = {question for question, _ in KNOWN}
-    found = dict.fromkeys(text for of_topic in asked for text in of_topic if text not in known)
-    return chats(engine, [*PROMPTS, *found])
-
-
-def chats(engine: Engine, texts: Sequence[str]) -> list[Chat]:
-    """What the model is asked with what it says; without those to which it says nothing."""
+    texts = [*PROMPTS, *dict.fromkeys(text for of_topic in asked for text in of_topic if text not in known)]
     questions = [ask(engine, text) for text in texts]
     said = answers(engine, questions, ANSWER_TOKENS)
     return [Chat(question.prompt, answer) for question, answer in zip(questions, said, strict=True) if answer]

@@ -2,9 +2,8 @@
 
 The teacher is the base model with a sentence of the document in its prompt, the student the same model with the
 adapter and without the sentence. On questions that the model asks itself about the sentence the student learns to
-answer as the teacher does when it states the sentence; beside them it learns to answer others as before. Of a few
-sentences, where a hypernetwork fits the base model, the student begins with what that writes over the opening, and
-learns what to write; else it learns a LoRA from nothing.
+answer as the teacher does when it states the sentence. Of a few sentences, where a hypernetwork fits the base model,
+the student begins with what that writes over the opening, and learns what to write; else it learns a LoRA from nothing.
 """
 
 import math
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 
 from inference.d2l.base_model import frozen_model
-from inference.d2l.chats import PROMPTS, Chat, chats
+from inference.d2l.chats import Chat
 from inference.d2l.errors import Cancelled, DocumentTooLong
 from inference.d2l.internalize import best_that_fits
 from inference.d2l.learners import Learner, PlainLora, WrittenOpening
@@ -61,18 +60,12 @@ class Exercise:
     """What to learn from, and what to be tried on: one question of each sentence, or a cue where the model asked none.
 
     Attributes:
-        ordinary: what has nothing to do with the document, and has to be answered as before.
         opening: the tokens that all chats begin with.
     """
 
     lessons: list[Lesson]
-    ordinary: list[Lesson]
     held_out: list[Lesson]
     opening: list[int]
-
-    @property
-    def taught(self) -> list[Lesson]:
-        return [*self.lessons, *self.ordinary]
 
 
 def distill(
@@ -107,7 +100,7 @@ def distill(
         if cancelled():
             raise Cancelled
         model = frozen_model(model_folder, engine.runner.decoder)
-        teacher = Teacher.of(model, exercise.opening, [each.teacher for each in exercise.taught])
+        teacher = Teacher.of(model, exercise.opening, [each.teacher for each in exercise.lessons])
         torch.manual_seed(seed)
         internalizer = best_that_fits(hypernetworks, engine, model_folder.name)
         learner: Learner
@@ -131,10 +124,9 @@ def prepare(engine: Engine, pieces: list[list[int]], seed: int) -> Exercise:
         lessons += made[: max(1, len(made) - 1)]
         lessons += [lesson(tokenizer, statement, cue(statement, draw)) for _ in range(CUES_EACH)]
         held_out += made[-1:] or [lesson(tokenizer, statement, cue(statement, draw))]
-    ordinary = [Lesson(chat, chat) for chat in chats(engine, PROMPTS)]
-    questions = [chat.question for each in [*lessons, *ordinary, *held_out] for chat in (each.student, each.teacher)]
+    questions = [chat.question for each in [*lessons, *held_out] for chat in (each.student, each.teacher)]
     opening = shared_start(questions)[: min(map(len, questions)) - 1]
-    return Exercise(lessons, ordinary, held_out, opening)
+    return Exercise(lessons, held_out, opening)
 
 
 def cue(statement: str, draw: random.Random) -> str:
@@ -165,17 +157,16 @@ def learn(
     optimizer = torch.optim.AdamW(parameters, learner.rate, weight_decay=0.0)
     an_epoch = math.ceil(len(exercise.lessons) / CHATS_A_STEP)
     epochs = max(learner.epochs, math.ceil(learner.least_steps / an_epoch))
-    ordinary = range(len(exercise.lessons), len(exercise.taught))
     steps, score = 0, 0.0
     for epoch in range(epochs):
         order = draw.sample(range(len(exercise.lessons)), len(exercise.lessons))
         for first in range(0, len(order), CHATS_A_STEP):
             if cancelled():
                 raise Cancelled
-            chosen = [*order[first : first + CHATS_A_STEP], *draw.sample(ordinary, min(1, len(ordinary)))]
-            asked = [exercise.taught[each].student for each in chosen]
+            chosen = order[first : first + CHATS_A_STEP]
+            chats = [exercise.lessons[each].student for each in chosen]
             with learner.applied():
-                logits = Packed.of(exercise.opening, [asked]).answer_logits(learner.model)
+                logits = Packed.of(exercise.opening, [chats]).answer_logits(learner.model)
             loss = teacher.divergence(chosen, logits)
             optimizer.zero_grad()
             loss.backward()
@@ -193,10 +184,10 @@ def share_right(learner: Learner, exercise: Exercise) -> float:
     """The share of the held-out answers' tokens that the student would say, given those before."""
     right = total = 0
     for first in range(0, len(exercise.held_out), CHATS_A_STEP):
-        asked = [each.student for each in exercise.held_out[first : first + CHATS_A_STEP]]
+        chats = [each.student for each in exercise.held_out[first : first + CHATS_A_STEP]]
         with learner.applied():
-            said = Packed.of(exercise.opening, [asked]).answer_logits(learner.model).argmax(dim=1)
-        answers = [token for chat in asked for token in chat.answer]
+            said = Packed.of(exercise.opening, [chats]).answer_logits(learner.model).argmax(dim=1)
+        answers = [token for chat in chats for token in chat.answer]
         right += int((said.cpu() == torch.tensor(answers)).sum())
         total += len(answers)
     return right / max(1, total)
