@@ -214,7 +214,7 @@ def test_what_will_be_refused_is_not_read(adapter: Path, spec: DecoderSpec) -> N
     header = json.dumps({"something.else": {"dtype": "F32", "shape": [1 << 38], "data_offsets": [0, 1 << 40]}})
     (adapter / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header.encode())
     os.truncate(adapter / WEIGHTS, 8 + len(header) + (1 << 40))  # a hole of a terabyte, which takes no disk
-    with pytest.raises(AdapterIncompatible, match=r"something\.else|missing"):
+    with pytest.raises(AdapterIncompatible, match="is missing"):
         read_adapter(adapter, spec, 64)
 
 

@@ -8,16 +8,11 @@ import time
 from pathlib import Path
 
 import psycopg
+import pytest
 
+from benchmarks.meter_faults import START_POSTGRES
 from workspace.embedded import is_under_way, start_postgres
 from workspace.home import PROJECT_ROOT
-
-START = """
-import sys
-from pathlib import Path
-from workspace.embedded import start_postgres
-start_postgres(Path(sys.argv[1]))
-"""
 
 
 def test_one_that_is_shutting_down_is_waited_for(tmp_path: Path) -> None:
@@ -27,9 +22,9 @@ def test_one_that_is_shutting_down_is_waited_for(tmp_path: Path) -> None:
         os.kill(int((folder / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
         while not is_under_way(folder):
             time.sleep(0.01)
-        starting = subprocess.Popen([sys.executable, "-c", START, folder], cwd=PROJECT_ROOT)
-        time.sleep(1)
-        assert starting.poll() is None
+        starting = subprocess.Popen([sys.executable, "-c", START_POSTGRES, folder], cwd=PROJECT_ROOT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            starting.wait(1)
     assert starting.wait(60) == 0
     with psycopg.connect(address) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
