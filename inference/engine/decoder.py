@@ -17,6 +17,7 @@ class Decoder:
         self.spec = spec
         self.weights = weights
         self.operations = operations
+        self.at_once = operations.at_once(weights.layers)
 
     def forward(self, step: Step) -> Tensor:
         """Logits after the step's sampled tokens: [sampled, vocab], float32."""
@@ -35,18 +36,18 @@ class Decoder:
             x *= torch.tensor(spec.embedding_scale, dtype=x.dtype, device=x.device)
         change = torch.zeros_like(x)
         x = self.operations.residual(x)
+        if self.at_once and self.at_once.can_run(step):
+            self.at_once.run(x, change, layers, step)
+            return x.add_(change)
         for index, layer in enumerate(weights.layers[:layers]):
             change = self.attention(layer.input_norm.add(x, change), index, layer, step)
             change = self.feed_forward(layer.feed_forward_norm.add(x, change), index, layer, step)
         return x.add_(change)
 
     def attention(self, x: Tensor, index: int, layer: LayerWeights, step: Step) -> Tensor:
-        spec = self.spec
         qkv = step.plan.product(layer.qkv, x, index, "qkv")
         if layer.qk_norm is not None:
-            queries_and_keys = qkv.view(len(qkv), -1, spec.head_dim)[:, : spec.heads + spec.kv_heads]
-            normed = F.rms_norm(queries_and_keys, (spec.head_dim,), None, spec.norm_eps)
-            queries_and_keys.copy_(normed * layer.qk_norm)
+            self.operations.norm_heads(qkv.view(len(qkv), -1, self.spec.head_dim), layer.qk_norm)
         answer = step.attention.attend(qkv, index)
         out = step.plan.product(layer.o, answer, index, "o")
         return out if layer.post_attention_norm is None else layer.post_attention_norm(out)

@@ -1,7 +1,7 @@
 """What a step does between its linear layers, by torch's own operations or by compiled ones."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -13,9 +13,13 @@ from inference.engine.linear import Linear, linear
 from inference.engine.lora import Slot
 from inference.engine.lora_plan import arrange
 from inference.engine.native.kernels import fits, kernels
+from inference.engine.native.layers import NativeLayers
 from inference.engine.native.operations import NativeOperations
 from inference.engine.norm import Norm, rms_norm
 from inference.engine.step import Attention, Placed, Plan
+
+if TYPE_CHECKING:
+    from inference.engine.weights import LayerWeights
 
 
 class Operations(Protocol):
@@ -39,8 +43,15 @@ class Operations(Protocol):
     def norm(self, weight: Tensor) -> Norm:
         """The model's RMSNorm with a weight [n]."""
 
+    def norm_heads(self, heads: Tensor, weight: Tensor) -> None:
+        """RMSNorm of each head by itself, in place, of the first of heads [T, .., head_dim]: as many as weight
+        [.., head_dim] has."""
+
     def gate(self, gate_up: Tensor) -> Tensor:
         """gate_up [T, 2 * intermediate] -> activation(gate) * up [T, intermediate]."""
+
+    def at_once(self, layers: "Sequence[LayerWeights]") -> NativeLayers | None:
+        """All layers in one call; None where they have parts that cannot be run so."""
 
     def arrange(self, slots: Sequence[Slot | None], counts: Sequence[int]) -> tuple[list[int], Plan]:
         """Order a step's rows, and plan the low-rank products of their tokens in that order.
@@ -79,9 +90,16 @@ class TorchOperations:
     def norm(self, weight: Tensor) -> Norm:
         return rms_norm(weight, self.spec.norm_eps)
 
+    def norm_heads(self, heads: Tensor, weight: Tensor) -> None:
+        changed = heads[:, : len(weight)]
+        changed.copy_(F.rms_norm(changed, weight.shape[1:], None, self.spec.norm_eps) * weight)
+
     def gate(self, gate_up: Tensor) -> Tensor:
         gate, up = gate_up.chunk(2, dim=1)
         return (F.silu(gate) if self.spec.activation == "silu" else F.gelu(gate, approximate="tanh")) * up
+
+    def at_once(self, layers: "Sequence[LayerWeights]") -> None:
+        return None
 
     def attention(self, rows: Sequence[Placed], tokens: int) -> Attention:
         return TorchAttention(self.spec, self.rotations, rows, tokens)

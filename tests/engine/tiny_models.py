@@ -54,7 +54,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
             "original_max_position_embeddings": 256,
         },
     ),
-    "qwen2": Qwen2Config(**SIZES),
+    "qwen2": Qwen2Config(**SIZES, head_dim=32),
     "qwen3": Qwen3Config(**SIZES, head_dim=32),
     "mistral": MistralConfig(**SIZES, head_dim=32, sliding_window=24),
     "gemma3": Gemma3TextConfig(
@@ -107,10 +107,14 @@ def reference_logits(model: PreTrainedModel | PeftModel, tokens: list[int]) -> T
 
 
 def load_runner(
-    path: Path, max_slots: int = 8, max_rank: int = 64, kv_tokens: int = 65_536, compiled: bool = True
+    path: Path,
+    max_slots: int = 8,
+    max_rank: int = 64,
+    kv_tokens: int = 65_536,
+    compiled: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> ModelRunner:
-    cpu = torch.device("cpu")
-    return ModelRunner.load(path, torch.float32, cpu, max_slots, max_rank, kv_tokens, 1024, compiled)
+    return ModelRunner.load(path, dtype, torch.device("cpu"), max_slots, max_rank, kv_tokens, 1024, compiled)
 
 
 class Running:

@@ -42,17 +42,28 @@ static inline vector exponential(vector exact) {
     return choose(exact < -87.0f, filled(0), series * (vector)exponent);
 }
 
+static inline void norm_row(const element *x, const element *weight, element *out, int64_t n, float eps) {
+    vector squares = {};
+    for (int64_t at = 0; at < n; at += LANES) squares += load(x + at) * load(x + at);
+    float scale = 1.0f / sqrtf(total(squares) / n + eps);
+    for (int64_t at = 0; at < n; at += LANES) store(out + at, load(x + at) * scale * load(weight + at));
+}
+
 /* RMSNorm (arXiv 1910.07467): out [rows, n] = x / sqrt(mean(x^2) + eps) * weight. */
 void rms_norm(const element *x, const element *weight, element *out, int64_t rows, int64_t n, double eps) {
 #pragma omp parallel for if (rows * n > SMALL)
-    for (int64_t row = 0; row < rows; row++) {
-        const element *from = x + row * n;
-        vector squares = {};
-        for (int64_t at = 0; at < n; at += LANES) squares += load(from + at) * load(from + at);
-        float scale = 1.0f / sqrtf(total(squares) / n + (float)eps);
-        for (int64_t at = 0; at < n; at += LANES)
-            store(out + row * n + at, load(from + at) * scale * load(weight + at));
-    }
+    for (int64_t row = 0; row < rows; row++) norm_row(x + row * n, weight, out + row * n, n, (float)eps);
+}
+
+/* The first `count` heads of each token of heads [tokens, all, n], each by itself; weight [count, n]. */
+void norm_heads(element *heads, const element *weight, int64_t tokens, int64_t count, int64_t all, int64_t n,
+                double eps) {
+#pragma omp parallel for if (tokens * count * n > SMALL)
+    for (int64_t token = 0; token < tokens; token++)
+        for (int64_t head = 0; head < count; head++) {
+            element *of_head = heads + (token * all + head) * n;
+            norm_row(of_head, weight + head * n, of_head, n, (float)eps);
+        }
 }
 
 /* x [rows, n] += change, then out = RMSNorm(x). */
@@ -215,3 +226,5 @@ void add_lora(const element *x, element *y, int64_t layer, const lora *of) {
 #pragma omp parallel
     add_low_rank(x, y, layer, of);
 }
+
+#include "layers.h"

@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,11 +23,13 @@ ALL = 2**62
 SIGNATURES = {
     "rms_norm": "pppiid",
     "add_rms_norm": "ppppiid",
+    "norm_heads": "ppiiiid",
     "silu_gate": "ppii",
     "gelu_gate": "ppii",
     "rotate_and_write": "ppppiiiii",
     "attend": "ppppiiiiiid",
     "add_lora": "ppip",
+    "run_layers": "ppi",
 }
 Function = Callable[..., None]
 TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
@@ -51,6 +54,10 @@ def declare(library: ctypes.CDLL, name: str) -> Function:
 def apart(library: ctypes.CDLL, name: str) -> Function:
     """A function of the library that lets other threads have the interpreter's lock while it runs: one that is long."""
     return declare(ctypes.CDLL(None, handle=library._handle), name)
+
+
+def address(function: Any) -> int:
+    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
 def fits(spec: DecoderSpec) -> bool:

@@ -12,7 +12,7 @@ from inference.engine.linear import Linear
 from inference.engine.lora import LoraStack, Slot
 from inference.engine.lora_plan import BASE_ONLY
 from inference.engine.native.products import PackedLinear
-from inference.engine.projections import Group
+from inference.engine.projections import GROUPS, Group
 from inference.engine.step import Plan
 
 MOST_TOKENS = 64  # of a tile, as in lora.h
@@ -30,6 +30,18 @@ class Lora(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("source", "tiles", "low")),
         *((name, ctypes.c_int64) for name in ("count", "inputs", "rows", "rank", "chunks", "width")),
     )
+
+
+class OfGroup(ctypes.Structure):
+    """Of one group in `stack` in layers.h."""
+
+    _fields_ = (("adapters", ctypes.c_void_p), ("first", ctypes.c_int64), ("stop", ctypes.c_int64))
+
+
+class Stack(ctypes.Structure):
+    """`stack` in layers.h."""
+
+    _fields_ = (("groups", OfGroup * len(GROUPS)),)
 
 
 class Tiles:
@@ -72,6 +84,12 @@ class Tiles:
         """The address of the group's `Lora`, None where the layer is not adapted, and the layer's place in it."""
         layers = self.layers.get(group, NONE)
         return (self.groups[group], layer - layers.start) if layer in layers else (None, 0)
+
+    @property
+    def addresses(self) -> Stack:
+        spans = [(group, self.layers.get(group, NONE)) for group in GROUPS]
+        of_groups = (OfGroup(self.groups.get(group), layers.start, layers.stop) for group, layers in spans)
+        return Stack((OfGroup * len(GROUPS))(*of_groups))
 
     def apply(self, x: Tensor, y: Tensor, layer: int, group: Group) -> None:
         """See `step.Plan`."""

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,31 +12,16 @@ from inference.engine.families import DecoderSpec
 from inference.engine.linear import Linear, linear
 from inference.engine.lora import Slot
 from inference.engine.native.attention import NativeAttention
-from inference.engine.native.kernels import apart
+from inference.engine.native.kernels import address, apart
+from inference.engine.native.layers import NativeLayers
 from inference.engine.native.lora_plan import arrange
+from inference.engine.native.norm import NativeNorm
 from inference.engine.native.products import packed_linear, products
 from inference.engine.norm import Norm
 from inference.engine.step import Attention, Placed, Plan
 
-
-class NativeNorm:
-    """See `norm.Norm`."""
-
-    def __init__(self, library: ctypes.CDLL, weight: Tensor, eps: float) -> None:
-        self.rms_norm, self.add_rms_norm = library.rms_norm, library.add_rms_norm
-        self.weight, self.eps = weight, eps
-        self.weight_at = weight.data_ptr()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        x = x.to(self.weight.dtype)
-        out = torch.empty_like(x)
-        self.rms_norm(x.data_ptr(), self.weight_at, out.data_ptr(), *x.shape, self.eps)
-        return out
-
-    def add(self, x: Tensor, change: Tensor) -> Tensor:
-        out = torch.empty_like(change)
-        self.add_rms_norm(x.data_ptr(), change.data_ptr(), self.weight_at, out.data_ptr(), *x.shape, self.eps)
-        return out
+if TYPE_CHECKING:
+    from inference.engine.weights import LayerWeights
 
 
 class NativeOperations:
@@ -63,10 +49,21 @@ class NativeOperations:
     def norm(self, weight: Tensor) -> Norm:
         return NativeNorm(self.library, weight, self.spec.norm_eps)
 
+    def norm_heads(self, heads: Tensor, weight: Tensor) -> None:
+        tokens, all_heads, size = heads.shape
+        sizes = (tokens, len(weight), all_heads, size)
+        self.library.norm_heads(heads.data_ptr(), weight.data_ptr(), *sizes, self.spec.norm_eps)
+
     def gate(self, gate_up: Tensor) -> Tensor:
         out = gate_up.new_empty(len(gate_up), self.spec.intermediate)
         self.gate_function(gate_up.data_ptr(), out.data_ptr(), *out.shape)
         return out
+
+    def at_once(self, layers: "Sequence[LayerWeights]") -> NativeLayers | None:
+        if (by := products(self.dtype)) is None:
+            return None
+        functions = (address(by.multiply), address(self.gate_function))
+        return NativeLayers.of(self.library, *functions, self.spec, layers, self.rotations)
 
     def arrange(self, slots: Sequence[Slot | None], counts: Sequence[int]) -> tuple[list[int], Plan]:
         return arrange(self.library, slots, counts)

@@ -44,9 +44,9 @@ class PackedLinear:
     ) -> None:
         self.multiply = library.multiply
         self.bits, self.packed, self.bias, self.dtype = bits, packed, bias, dtype
-        self.outputs, inputs = sizes
+        self.outputs, self.inputs = sizes
         self.weight_at, self.bias_at = packed.data_ptr(), None if bias is None else bias.data_ptr()
-        self.fixed = (inputs, self.outputs, bits, dtype.itemsize)
+        self.fixed = (self.inputs, self.outputs, bits, dtype.itemsize)
 
     def __call__(self, x: Tensor, adapters: int | None = None, layer: int = 0) -> Tensor:
         """

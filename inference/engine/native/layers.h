@@ -1,0 +1,89 @@
+/* All layers of a step in one call: what the interpreter does between two functions takes longer than some of them, for
+ * the weights have driven all that it needs out of the cache. */
+
+enum { QKV, O, GATE_UP, DOWN, GROUPS };
+
+typedef void product(const element *x, const char *packed, const element *bias, element *y, int64_t tokens, int64_t in,
+                     int64_t out, int64_t bits, int64_t number, const lora *adapters, int64_t layer);
+typedef void gate(const element *gate_up, element *out, int64_t rows, int64_t n);
+
+typedef struct {
+    const char *packed;
+    const element *bias;
+    int64_t in, out, bits;
+} weight;
+
+/* The last three norms are there in some families only. */
+typedef struct {
+    weight weights[GROUPS];
+    const element *input_norm, *feed_forward_norm, *qk_norm, *post_attention_norm, *post_feed_forward_norm;
+    const element *cosines, *sines;
+    int64_t window;
+} layer;
+
+typedef struct {
+    product *multiply;
+    gate *gate;
+    const layer *layers;
+    int64_t hidden, heads, kv_heads, head_dim, intermediate;
+    double eps, scale;
+} model;
+
+/* Adapters of one stack: of each group, and which layers they are of. */
+typedef struct {
+    struct {
+        const lora *adapters;
+        int64_t first, stop;
+    } groups[GROUPS];
+} stack;
+
+/* x [tokens, hidden] is the residual stream, and `change` what is to be added to it. room: for what the layers make. */
+typedef struct {
+    float *x;
+    element *change, *room;
+    const place *places;
+    const int64_t *asking;
+    const stack *stacks;
+    int64_t tokens, asked, stack_count;
+} step;
+
+static void multiply_group(const model *by, const step *of, int64_t index, int group, const element *x, element *y) {
+    const weight *weights = by->layers[index].weights + group;
+    for (int64_t at = 0; at < of->stack_count || at == 0; at++) {
+        const lora *adapters = 0;
+        int64_t place = 0;
+        if (at < of->stack_count && index >= of->stacks[at].groups[group].first &&
+            index < of->stacks[at].groups[group].stop) {
+            adapters = of->stacks[at].groups[group].adapters;
+            place = index - of->stacks[at].groups[group].first;
+        }
+        if (at == 0)
+            by->multiply(x, weights->packed, weights->bias, y, of->tokens, weights->in, weights->out, weights->bits,
+                         sizeof(element), adapters, place);
+        else if (adapters)
+            add_lora(x, y, place, adapters);
+    }
+}
+
+/* The first `count` layers. */
+void run_layers(const model *by, const step *of, int64_t count) {
+    int64_t heads = by->heads, kv_heads = by->kv_heads, n = by->head_dim, tokens = of->tokens, hidden = by->hidden;
+    element *change = of->change, *normed = of->room, *qkv = normed + tokens * hidden;
+    element *answer = qkv + tokens * (heads + 2 * kv_heads) * n, *gate_up = answer + tokens * heads * n;
+    element *gated = gate_up + 2 * tokens * by->intermediate;
+    for (int64_t index = 0; index < count; index++) {
+        const layer *at = by->layers + index;
+        add_rms_norm(of->x, change, at->input_norm, normed, tokens, hidden, by->eps);
+        multiply_group(by, of, index, QKV, normed, qkv);
+        if (at->qk_norm) norm_heads(qkv, at->qk_norm, tokens, heads + kv_heads, heads + 2 * kv_heads, n, by->eps);
+        rotate_and_write(qkv, at->cosines, at->sines, of->places, tokens, index, heads, kv_heads, n);
+        attend(qkv, of->places, of->asking, answer, of->asked, index, heads, kv_heads, n, at->window, by->scale);
+        multiply_group(by, of, index, O, answer, change);
+        if (at->post_attention_norm) rms_norm(change, at->post_attention_norm, change, tokens, hidden, by->eps);
+        add_rms_norm(of->x, change, at->feed_forward_norm, normed, tokens, hidden, by->eps);
+        multiply_group(by, of, index, GATE_UP, normed, gate_up);
+        by->gate(gate_up, gated, tokens, by->intermediate);
+        multiply_group(by, of, index, DOWN, gated, change);
+        if (at->post_feed_forward_norm) rms_norm(change, at->post_feed_forward_norm, change, tokens, hidden, by->eps);
+    }
+}
