@@ -11,13 +11,15 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from inference.d2l.answers import answers, ask
 from inference.d2l.chats import KNOWN
 from inference.d2l.data import Document, Question, fact_document, needle_document
 from inference.d2l.distill import distill
-from inference.d2l.evaluate import Answer, in_context, on_base, score, with_adapters
+from inference.d2l.evaluate import in_context, on_base, score, with_adapters
 from inference.d2l.held_out import held_out_facts
 from inference.d2l.hypernetwork import Hypernetwork
 from inference.d2l.internalize import Internalizer
@@ -103,17 +105,16 @@ def delays(engine: Engine, internalizer: Internalizer) -> None:
 def distilled(
     title: str, engine: Engine, internalizer: Internalizer, model: Path, documents: Sequence[Document]
 ) -> None:
-    found: list[Answer] = []
     times: list[float] = []
     files = [SHIPPED / f"{model.name}.safetensors"]
-    for document in documents:
+
+    def make(text: str, folder: Path) -> None:
         started = time.perf_counter()
-
-        def make(text: str, folder: Path) -> None:
-            distill(model, text, folder, lambda share, message: None, lambda: False, files)
-
-        found += with_adapters(engine, [document], make)
+        with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # as a worker does it, without this engine's thread
+            apart.submit(distill, model, text, folder, ignore, never, files).result()
         times.append(time.perf_counter() - started)
+
+    found = with_adapters(engine, documents, make)
     tokens = [len(engine.tokenizer.encode(document.text)) for document in documents]
     context = score(in_context(engine, documents))
     hypernet = score(with_adapters(engine, documents, internalizer.internalize))
@@ -122,6 +123,14 @@ def distilled(
         f"distill {score(found):.2f}"
     )
     print(f"{'':28} {min(tokens)} to {max(tokens)} tokens   p50 {statistics.median(times):.0f} s each", flush=True)
+
+
+def ignore(share: float, message: str) -> None:
+    """Of the progress."""
+
+
+def never() -> bool:
+    return False
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 The teacher is the base model with a sentence of the document in its prompt, the student the same model with the
 adapter and without the sentence. On questions that the model asks itself about the sentence the student learns to
-answer as the teacher does when it states the sentence. Of a few sentences, where a hypernetwork fits the base model,
+answer as the teacher does when it states the sentence. Both compute in float32: of what is learned in bfloat16 much
+less stays. Of a few sentences, where a hypernetwork fits the base model,
 the student begins with what that writes over the opening, and learns what to write; else it learns a LoRA from nothing.
 """
 
@@ -97,21 +98,21 @@ def distill(
             raise DocumentTooLong(LONGEST_DOCUMENT, tokens)
         progress(0.05, "Asking itself questions about it")
         exercise = prepare(engine, pieces, seed)
-        if cancelled():
-            raise Cancelled
-        model = frozen_model(model_folder, engine.runner.decoder)
-        teacher = Teacher.of(model, exercise.opening, [each.teacher for each in exercise.lessons])
-        torch.manual_seed(seed)
         internalizer = best_that_fits(hypernetworks, engine, model_folder.name)
-        learner: Learner
-        if internalizer is not None and len(pieces) <= LONGEST_WRITTEN:
-            learner = WrittenOpening(model, internalizer, pieces)
-        else:
-            learner = PlainLora(model)
-        steps, score = learn(learner, exercise, teacher, progress, cancelled, random.Random(seed))
-        return Distilled(tokens, learner.save(folder, model_folder.name), round(score, 3), steps)
     finally:
-        engine.stop()
+        engine.stop()  # beside its thread, this one's OpenMP workers would sleep between any two operations
+    if cancelled():
+        raise Cancelled
+    model = frozen_model(model_folder, engine.runner.decoder, torch.float32)
+    teacher = Teacher.of(model, exercise.opening, [each.teacher for each in exercise.lessons])
+    torch.manual_seed(seed)
+    learner: Learner
+    if internalizer is not None and len(pieces) <= LONGEST_WRITTEN:
+        learner = WrittenOpening(model, internalizer, pieces)
+    else:
+        learner = PlainLora(model)
+    steps, score = learn(learner, exercise, teacher, progress, cancelled, random.Random(seed))
+    return Distilled(tokens, learner.save(folder, model_folder.name), round(score, 3), steps)
 
 
 def prepare(engine: Engine, pieces: list[list[int]], seed: int) -> Exercise:

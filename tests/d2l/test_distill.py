@@ -40,6 +40,19 @@ def test_a_model_without_hypernetwork_gets_a_plain_lora(
     assert engine.check_adapter(tmp_path).rank == RANK
 
 
+def test_a_page_of_more_than_the_opening_holds_gets_a_plain_lora(
+    engine: Engine, smollm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlainLora, "least_steps", 2)
+    monkeypatch.setattr(PlainLora, "epochs", 1)
+    page = " ".join(f"Berth {number} of the harbour is kept for ferries." for number in range(1, 6))
+    files = [SHIPPED / "smollm2-135m-instruct.safetensors"]
+    made = distill.distill(smollm_path, page, tmp_path, lambda *point: None, lambda: False, files)
+    assert made.rank == RANK
+    assert "down_proj" in (tmp_path / "adapter_config.json").read_text()
+    assert engine.check_adapter(tmp_path).rank == RANK
+
+
 def test_it_ends_when_it_is_cancelled(smollm_path: Path, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         distill.distill(smollm_path, FACT, tmp_path / "none", lambda *point: None, lambda: True)

@@ -1,8 +1,10 @@
 """`manage.py eval_d2l`: how well a document of your own can be asked, base, in context, and as an adapter."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from django.conf import settings
@@ -54,38 +56,53 @@ def read(document: Path, questions: Path) -> Any:
 
 def evaluate(model: Path, document: Any, only: Sequence[str], console: Console) -> dict[str, Any]:
     """The answers of each way, in the order of the questions."""
-    from inference.d2l import distill, evaluate
     from inference.engine.config import EngineConfig
     from inference.engine.engine import Engine
-    from inference.hypernetworks import hypernetwork_files, hypernetworks
 
-    engine = Engine(EngineConfig(model))
-    engine.start()
+    with TemporaryDirectory() as home:
+        distilled = Path(home, "distilled")
+        if "distill" in only:  # while there is no engine, whose thread would slow it down
+            distill_into(distilled, model, document.text, console)
+        engine = Engine(EngineConfig(model))
+        engine.start()
+        try:
+            return ask_all(engine, model.name, document, distilled, only)
+        finally:
+            engine.stop()
 
-    def distilled(text: str, folder: Path) -> None:
-        with console.status("Distilling ...") as status:
 
-            def show(share: float, message: str) -> None:
-                status.update(f"Distilling: {message}")
+def distill_into(folder: Path, model: Path, text: str, console: Console) -> None:
+    from inference.d2l.distill import distill
+    from inference.hypernetworks import hypernetwork_files
 
-            distill.distill(model, text, folder, show, lambda: False, hypernetwork_files())
+    with console.status("Distilling ...") as status:
+
+        def show(share: float, message: str) -> None:
+            status.update(f"Distilling: {message}")
+
+        distill(model, text, folder, show, lambda: False, hypernetwork_files())
+
+
+def ask_all(engine: Any, model_name: str, document: Any, distilled: Path, only: Sequence[str]) -> dict[str, Any]:
+    from inference.d2l import evaluate
+    from inference.hypernetworks import hypernetworks
 
     def hypernet() -> Any:
-        internalizer = hypernetworks.internalizer(engine, model.name)
+        internalizer = hypernetworks.internalizer(engine, model_name)
         if internalizer is None:
-            raise CommandError(f"There is no hypernetwork for {model.name}; leave hypernet out with --only.")
+            raise CommandError(f"There is no hypernetwork for {model_name}; leave hypernet out with --only.")
         return evaluate.with_adapters(engine, [document], internalizer.internalize)
+
+    def bring(text: str, folder: Path) -> None:
+        shutil.copytree(distilled, folder)
 
     ways: dict[str, Callable[[], Any]] = {
         "base": lambda: evaluate.on_base(engine, [document]),
         "in-context": lambda: evaluate.in_context(engine, [document]),
         "hypernet": hypernet,
-        "distill": lambda: evaluate.with_adapters(engine, [document], distilled),
+        "distill": lambda: evaluate.with_adapters(engine, [document], bring),
     }
-    try:
-        return {way: ways[way]() for way in WAYS if way in only}
-    finally:
-        engine.stop()
+    return {way: ways[way]() for way in WAYS if way in only}
 
 
 def side_by_side(found: dict[str, Any]) -> Table:
