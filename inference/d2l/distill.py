@@ -2,9 +2,10 @@
 
 The teacher is the base model with a sentence of the document in its prompt, the student the same model with the
 adapter and without the sentence. On questions that the model asks itself about the sentence the student learns to
-answer as the teacher does when it states the sentence. Both compute in float32: of what is learned in bfloat16 much
-less stays. Of a few sentences, where a hypernetwork fits the base model,
+answer as the teacher does when it states the sentence. Of a few sentences, where a hypernetwork fits the base model,
 the student begins with what that writes over the opening, and learns what to write; else it learns a LoRA from nothing.
+
+Both compute in float32, whatever the engine does: of what is learned in bfloat16 half as much stays.
 """
 
 import math
