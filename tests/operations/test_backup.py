@@ -1,5 +1,6 @@
 """A backup of a running server, and its restore into a new LAB_HOME."""
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.startup.conftest import start_server
-from workspace.backup import BackupFailed, back_up, restore
+from workspace.backup import BackupFailed, back_up, extract, restore
 from workspace.embedded import start_postgres
 from workspace.home import LabHome
 
@@ -57,3 +58,25 @@ def test_a_restored_installation_has_the_same_ledger_keys_and_adapters(smollm_pa
 
     with pytest.raises(BackupFailed, match="not empty"):
         restore(new, new_database, file)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../outside", tarfile.REGTYPE),
+        ("/outside", tarfile.REGTYPE),
+        ("link", tarfile.SYMTYPE),
+        ("pipe", tarfile.FIFOTYPE),
+    ],
+)
+def test_an_archive_that_reaches_outside_its_folder_is_refused(name: str, kind: bytes, tmp_path: Path) -> None:
+    source, folder = tmp_path / "strange.tar", tmp_path / "folder"
+    folder.mkdir()
+    with tarfile.open(source, "w") as archive:
+        for each, of_kind in (("first", tarfile.REGTYPE), (name, kind)):
+            member = tarfile.TarInfo(each)
+            member.type, member.linkname = of_kind, "/etc/passwd"
+            archive.addfile(member)
+    with tarfile.open(source) as archive, pytest.raises(BackupFailed, match="no file within a folder"):
+        extract(archive, folder)
+    assert not list(folder.iterdir())
