@@ -26,7 +26,6 @@ from benchmarks.unmetered import PREFIX
 from inference.model_files import resolve_model
 from workspace.home import LabHome
 
-NEW_TOKENS = (32, 64)  # an answer's, at least and at most: answers that all end at once would make a load of waves
 AT_ONCE = 16
 SLICE_S = 2.0
 RESAMPLES = 5000
@@ -70,9 +69,10 @@ Quad = dict[bool, list[Slice]]  # the slices of one A B B A: with the meter (Tru
 class Load:
     """Clients that ask again as soon as they are answered; each request is metered or not as the slice wants it."""
 
-    def __init__(self, server: BenchServer, http: httpx.AsyncClient) -> None:
+    def __init__(self, server: BenchServer, http: httpx.AsyncClient, new_tokens: tuple[int, int]) -> None:
         self.server = server
         self.http = http
+        self.new_tokens = new_tokens
         self.process = psutil.Process(server.process.pid)
         self.metered = True
         self.running = {True: 0, False: 0}
@@ -83,7 +83,7 @@ class Load:
             metered = self.metered
             self.running[metered] += 1
             headers = {"x-request-id": f"{'metered-' if metered else PREFIX}{next(self.numbers)}"}
-            request = body(random.randint(*NEW_TOKENS))
+            request = body(random.randint(*self.new_tokens))
             (await self.http.post("/v1/chat/completions", json=request, headers=headers)).raise_for_status()
             self.running[metered] -= 1
 
@@ -120,9 +120,9 @@ class Load:
         return found[1:]
 
 
-async def measured(server: BenchServer, seconds: float) -> list[Quad]:
+async def measured(server: BenchServer, seconds: float, new_tokens: tuple[int, int]) -> list[Quad]:
     async with server.client() as http:
-        return await Load(server, http).quads(seconds)
+        return await Load(server, http, new_tokens).quads(seconds)
 
 
 def log_ratio(quad: Quad, value: Callable[[Slice], float]) -> float:
@@ -152,11 +152,15 @@ def line(name: str, quads: Sequence[Quad], value: Callable[[Slice], float], unit
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300)
-    seconds = parser.parse_args().seconds
+    # Answers that all end at once would make a load of waves
+    parser.add_argument("--new-tokens", type=int, nargs=2, default=(32, 64), help="An answer's, at least and at most.")
+    chosen = parser.parse_args()
+    least, most = chosen.new_tokens
     model = resolve_model(None, LabHome.from_environment().root).path
     with tempfile.TemporaryDirectory() as folder, PartlyMeteredNode(model, Path(folder) / "home") as node:
-        quads = asyncio.run(measured(BenchServer(node.url, node.key, node.process), seconds))
-    print(f"{AT_ONCE} at once, {len(quads)} times {len(ORDER)} slices of {SLICE_S:g} s")
+        server = BenchServer(node.url, node.key, node.process)
+        quads = asyncio.run(measured(server, chosen.seconds, (least, most)))
+    print(f"{AT_ONCE} at once, {least} to {most} tokens each, {len(quads)} times {len(ORDER)} slices of {SLICE_S:g} s")
     print(line("throughput", quads, lambda one: one.tokens_per_second, "tokens/s"))
     print(line("processor time", quads, lambda one: 1e6 * one.processor_s_per_token, "µs/token"))
 

@@ -47,22 +47,20 @@ typedef struct {
     int64_t tokens, asked, stack_count;
 } step;
 
+/* Those of a layer, or none; place: where the layer is in them. */
+static const lora *adapters_of(const stack *of, int group, int64_t index, int64_t *place) {
+    *place = index - of->groups[group].first;
+    return *place >= 0 && index < of->groups[group].stop ? of->groups[group].adapters : 0;
+}
+
 static void multiply_group(const model *by, const step *of, int64_t index, int group, const element *x, element *y) {
-    const weight *weights = by->layers[index].weights + group;
-    for (int64_t at = 0; at < of->stack_count || at == 0; at++) {
-        const lora *adapters = 0;
-        int64_t place = 0;
-        if (at < of->stack_count && index >= of->stacks[at].groups[group].first &&
-            index < of->stacks[at].groups[group].stop) {
-            adapters = of->stacks[at].groups[group].adapters;
-            place = index - of->stacks[at].groups[group].first;
-        }
-        if (at == 0)
-            by->multiply(x, weights->packed, weights->bias, y, of->tokens, weights->in, weights->out, weights->bits,
-                         sizeof(element), adapters, place);
-        else if (adapters)
-            add_lora(x, y, place, adapters);
-    }
+    const weight *with = by->layers[index].weights + group;
+    int64_t place = 0;
+    const lora *adapters = of->stack_count ? adapters_of(of->stacks, group, index, &place) : 0;
+    by->multiply(x, with->packed, with->bias, y, of->tokens, with->in, with->out, with->bits, sizeof(element), adapters,
+                 place);
+    for (int64_t at = 1; at < of->stack_count; at++)
+        if ((adapters = adapters_of(of->stacks + at, group, index, &place))) add_lora(x, y, place, adapters);
 }
 
 /* The first `count` layers. */

@@ -212,7 +212,7 @@ void multiply(const uint16_t *x, const char *packed, const uint16_t *bias, char 
     {
         uint16_t numbers[(tokens > PASS ? in / DEPTH : 1) * 2 * SIDE * DEPTH] __attribute__((aligned(64)));
         fetching more = begin_fetching(adapters, layer, out / PASS * (in / DEPTH) / omp_get_num_threads());
-#pragma omp for
+#pragma omp for nowait
         for (int64_t output = 0; output < out; output += PASS)
             if (bits == 4)
                 multiply_outputs(&of, output, numbers, &more, widen_four, sizeof(four_bits));

@@ -300,7 +300,7 @@ void multiply(const float *x, const char *packed, const float *bias, float *y, i
 #pragma omp parallel
     {
         fetching more = begin_fetching(adapters, layer, fetches / omp_get_num_threads());
-#pragma omp for
+#pragma omp for nowait
         for (int64_t output = 0; output < out; output += PASS)
             if (bits == 4)
                 multiply_outputs(&of, output, &more, &FOUR_BITS, add_one_of_four);
