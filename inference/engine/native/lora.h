@@ -31,8 +31,8 @@ static inline const element *piece_of_b(const lora *of, int64_t layer, int64_t i
     return of->b + layer * of->b_layer + (slot * of->chunks + index % of->chunks) * of->rank * of->width;
 }
 
-/* y [tokens, chunks * width] += B (A x), x [tokens, in]; by all threads of the parallel region that calls it. What a thread
- * does with y before is done when all have made their part of A x. */
+/* y [tokens, chunks * width] += B (A x), x [tokens, in]; by all threads of the parallel region that calls it. What each
+ * does with y before is done once all have made their part of A x. */
 static inline void add_low_rank(const element *x, element *y, int64_t layer, const lora *of) {
     int64_t in = of->in, width = of->width, rank = of->rank, pieces = of->rows / ROWS;
 #pragma omp for
