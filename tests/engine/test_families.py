@@ -22,7 +22,7 @@ def test_logits_equal_those_of_transformers(name: str, stored: torch.dtype, comp
     path = make_model(name, tmp_path, stored)
     runner, model = load_runner(path, compiled=compiled), reference(path)
     generator = torch.Generator().manual_seed(1)
-    prompts = [torch.randint(0, 300, (length,), generator=generator).tolist() for length in (5, 40, 1, 150)]
+    prompts = [torch.randint(0, 300, (length,), generator=generator).tolist() for length in (5, 40, 1, 350)]
     sequences = [Running(runner, prompt) for prompt in prompts]
     while any(sequence.fed < len(sequence.tokens) for sequence in sequences):
         unfinished = [sequence for sequence in sequences if sequence.fed < len(sequence.tokens)]

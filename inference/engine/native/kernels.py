@@ -56,6 +56,12 @@ def apart(library: ctypes.CDLL, name: str) -> Function:
     return declare(ctypes.CDLL(None, handle=library._handle), name)
 
 
+def fields(pointers: str, sizes: str, numbers: str = "") -> list[tuple[str, Any]]:
+    """`_fields_` of a structure in C, by their names there."""
+    kinds = ((pointers, TYPES["p"]), (sizes, TYPES["i"]), (numbers, TYPES["d"]))
+    return [(name, kind) for names, kind in kinds for name in names.split()]
+
+
 def address(function: Any) -> int:
     return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 

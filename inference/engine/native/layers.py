@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from inference.engine.attention import Rotation
 from inference.engine.families import DecoderSpec
 from inference.engine.lora_plan import BASE_ONLY
 from inference.engine.native.attention import NativeAttention
-from inference.engine.native.kernels import ALL, Function, apart
+from inference.engine.native.kernels import ALL, Function, apart, fields
 from inference.engine.native.lora_plan import NativePlan, Stack
 from inference.engine.native.norm import NativeNorm
 from inference.engine.native.products import PackedLinear
@@ -20,11 +20,6 @@ from inference.engine.step import Step
 
 if TYPE_CHECKING:
     from inference.engine.weights import LayerWeights
-
-
-def fields(pointers: str, sizes: str, numbers: str = "") -> list[tuple[str, Any]]:
-    kinds = ((pointers, ctypes.c_void_p), (sizes, ctypes.c_int64), (numbers, ctypes.c_double))
-    return [(name, kind) for names, kind in kinds for name in names.split()]
 
 
 class Weight(ctypes.Structure):

@@ -11,6 +11,7 @@ from torch import Tensor
 from inference.engine.linear import Linear
 from inference.engine.lora import LoraStack, Slot
 from inference.engine.lora_plan import BASE_ONLY
+from inference.engine.native.kernels import fields
 from inference.engine.native.products import PackedLinear
 from inference.engine.projections import GROUPS, Group
 from inference.engine.step import Plan
@@ -25,17 +26,15 @@ class Lora(ctypes.Structure):
     """`lora` in lora.h."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("a", "b")),
-        *((name, ctypes.c_int64) for name in ("a_layer", "b_layer")),
-        *((name, ctypes.c_void_p) for name in ("source", "tiles", "low")),
-        *((name, ctypes.c_int64) for name in ("count", "inputs", "rows", "rank", "chunks", "width")),
+        *fields("a b", "a_layer b_layer"),
+        *fields("source tiles low", "count inputs rows rank chunks width"),
     )
 
 
 class OfGroup(ctypes.Structure):
     """Of one group in `stack` in layers.h."""
 
-    _fields_ = (("adapters", ctypes.c_void_p), ("first", ctypes.c_int64), ("stop", ctypes.c_int64))
+    _fields_ = fields("adapters", "first stop")
 
 
 class Stack(ctypes.Structure):
