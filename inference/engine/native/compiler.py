@@ -12,7 +12,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 COMPILERS = ("gcc", "cc")  # on Linux torch brings the OpenMP of GCC, which clang does not use
-COMPILE = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-c")
+COMPILE = ("-O3", "-D_GNU_SOURCE", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-c")
 # Not linked with OpenMP: its functions are found in the library that torch has loaded, so that both share threads
 LINK = ("-shared", "-lm")
 LONGEST_S = 60

@@ -1,9 +1,5 @@
 /* Bringing an adapter's factors nearer while a linear layer's own product is made. */
 
-/* Of OpenMP; its header is not everywhere where a compiler is. */
-int omp_get_thread_num(void);
-int omp_get_num_threads(void);
-
 #define LINE 64 /* bytes */
 
 /* A thread's way through the low-rank factors that it reads after the product: they are brought nearer meanwhile, since

@@ -2,7 +2,11 @@
 #include <math.h>
 
 #include "elements.h"
+#include "team.h"
 #include "lora.h"
+
+/* A function whose name ends in _part is called by all threads of a parallel region, and each does its part. None waits
+ * for the others before it returns. */
 
 #define SMALL 32768 /* elements below which a second thread costs more than it does */
 
@@ -50,15 +54,20 @@ static inline void norm_row(const element *x, const element *weight, element *ou
 }
 
 /* RMSNorm (arXiv 1910.07467): out [rows, n] = x / sqrt(mean(x^2) + eps) * weight. */
-void rms_norm(const element *x, const element *weight, element *out, int64_t rows, int64_t n, double eps) {
-#pragma omp parallel for if (rows * n > SMALL)
+static void rms_norm_part(const element *x, const element *weight, element *out, int64_t rows, int64_t n, double eps) {
+#pragma omp for nowait
     for (int64_t row = 0; row < rows; row++) norm_row(x + row * n, weight, out + row * n, n, (float)eps);
 }
 
+void rms_norm(const element *x, const element *weight, element *out, int64_t rows, int64_t n, double eps) {
+#pragma omp parallel if (rows * n > SMALL)
+    rms_norm_part(x, weight, out, rows, n, eps);
+}
+
 /* The first `count` heads of each token of heads [tokens, all, n], each by itself; weight [count, n]. */
-void norm_heads(element *heads, const element *weight, int64_t tokens, int64_t count, int64_t all, int64_t n,
-                double eps) {
-#pragma omp parallel for if (tokens * count * n > SMALL)
+static void norm_heads_part(element *heads, const element *weight, int64_t tokens, int64_t count, int64_t all,
+                            int64_t n, double eps) {
+#pragma omp for nowait
     for (int64_t token = 0; token < tokens; token++)
         for (int64_t head = 0; head < count; head++) {
             element *of_head = heads + (token * all + head) * n;
@@ -66,10 +75,16 @@ void norm_heads(element *heads, const element *weight, int64_t tokens, int64_t c
         }
 }
 
+void norm_heads(element *heads, const element *weight, int64_t tokens, int64_t count, int64_t all, int64_t n,
+                double eps) {
+#pragma omp parallel if (tokens * count * n > SMALL)
+    norm_heads_part(heads, weight, tokens, count, all, n, eps);
+}
+
 /* x [rows, n] += change, then out = RMSNorm(x). */
-void add_rms_norm(float *x, const element *change, const element *weight, element *out, int64_t rows, int64_t n,
-                  double eps) {
-#pragma omp parallel for if (rows * n > SMALL)
+static void add_rms_norm_part(float *x, const element *change, const element *weight, element *out, int64_t rows,
+                              int64_t n, double eps) {
+#pragma omp for nowait
     for (int64_t row = 0; row < rows; row++) {
         float *sum = x + row * n;
         vector squares = {};
@@ -84,9 +99,15 @@ void add_rms_norm(float *x, const element *change, const element *weight, elemen
     }
 }
 
+void add_rms_norm(float *x, const element *change, const element *weight, element *out, int64_t rows, int64_t n,
+                  double eps) {
+#pragma omp parallel if (rows * n > SMALL)
+    add_rms_norm_part(x, change, weight, out, rows, n, eps);
+}
+
 /* out [rows, n] = silu(gate) * up, of gate_up [rows, 2 n]. */
-void silu_gate(const element *gate_up, element *out, int64_t rows, int64_t n) {
-#pragma omp parallel for if (rows * n > SMALL / 4)
+static void silu_gate_part(const element *gate_up, element *out, int64_t rows, int64_t n) {
+#pragma omp for nowait
     for (int64_t row = 0; row < rows; row++)
         for (int64_t at = 0; at < n; at += LANES) {
             vector gate = load(gate_up + 2 * row * n + at), up = load(gate_up + (2 * row + 1) * n + at);
@@ -94,15 +115,25 @@ void silu_gate(const element *gate_up, element *out, int64_t rows, int64_t n) {
         }
 }
 
+void silu_gate(const element *gate_up, element *out, int64_t rows, int64_t n) {
+#pragma omp parallel if (rows * n > SMALL / 4)
+    silu_gate_part(gate_up, out, rows, n);
+}
+
 /* The same with GELU's tanh form (arXiv 1606.08415): (1 + tanh(z)) / 2 = 1 / (1 + e^-2z). */
-void gelu_gate(const element *gate_up, element *out, int64_t rows, int64_t n) {
-#pragma omp parallel for if (rows * n > SMALL / 4)
+static void gelu_gate_part(const element *gate_up, element *out, int64_t rows, int64_t n) {
+#pragma omp for nowait
     for (int64_t row = 0; row < rows; row++)
         for (int64_t at = 0; at < n; at += LANES) {
             vector gate = load(gate_up + 2 * row * n + at), up = load(gate_up + (2 * row + 1) * n + at);
             vector z = 0.797884561f * (gate + 0.044715f * gate * gate * gate);
             store(out + row * n + at, gate / (1.0f + exponential(-2.0f * z)) * up);
         }
+}
+
+void gelu_gate(const element *gate_up, element *out, int64_t rows, int64_t n) {
+#pragma omp parallel if (rows * n > SMALL / 4)
+    gelu_gate_part(gate_up, out, rows, n);
 }
 
 /* Where a token's keys and values go. Strides in elements. */
@@ -122,10 +153,10 @@ static inline void turn(element *head, const element *cosines, const element *si
 }
 
 /* Turn the queries and keys of heads [tokens, heads + 2 kv_heads, n], and write keys and values to their places. */
-void rotate_and_write(element *qkv, const element *cosines, const element *sines, const place *places, int64_t tokens,
-                      int64_t layer, int64_t heads, int64_t kv_heads, int64_t n) {
+static void rotate_and_write_part(element *qkv, const element *cosines, const element *sines, const place *places,
+                                  int64_t tokens, int64_t layer, int64_t heads, int64_t kv_heads, int64_t n) {
     int64_t all = heads + 2 * kv_heads;
-#pragma omp parallel for if (tokens * all * n > SMALL)
+#pragma omp for nowait
     for (int64_t token = 0; token < tokens; token++) {
         place to = places[token];
         element *of_token = qkv + token * all * n, *cache = to.row + layer * to.layer_stride + to.position * n;
@@ -134,6 +165,12 @@ void rotate_and_write(element *qkv, const element *cosines, const element *sines
         for (int64_t head = 0; head < 2 * kv_heads; head++)
             memcpy(cache + head * to.head_stride, of_token + (heads + head) * n, n * sizeof(element));
     }
+}
+
+void rotate_and_write(element *qkv, const element *cosines, const element *sines, const place *places, int64_t tokens,
+                      int64_t layer, int64_t heads, int64_t kv_heads, int64_t n) {
+#pragma omp parallel if (tokens * (heads + 2 * kv_heads) * n > SMALL)
+    rotate_and_write_part(qkv, cosines, sines, places, tokens, layer, heads, kv_heads, n);
 }
 
 #define BLOCK LANES
@@ -205,11 +242,10 @@ static void attend_head(const element *queries, const element *keys, const eleme
 
 /* Attention of tokens that are each the last of their row: out [.., heads * n] at the tokens of `asking`.
  * window: how many positions a token sees, itself included. */
-void attend(const element *qkv, const place *places, const int64_t *asking, element *out, int64_t count, int64_t layer,
-            int64_t heads, int64_t kv_heads, int64_t n, int64_t window, double scale) {
-    int64_t group = heads / kv_heads, read = 0;
-    for (int64_t index = 0; index < count; index++) read += places[asking[index]].position + 1;
-#pragma omp parallel for schedule(dynamic) if (read * heads * n > SMALL)
+static void attend_part(const element *qkv, const place *places, const int64_t *asking, element *out, int64_t count,
+                        int64_t layer, int64_t heads, int64_t kv_heads, int64_t n, int64_t window, double scale) {
+    int64_t group = heads / kv_heads;
+#pragma omp for schedule(dynamic) nowait
     for (int64_t item = 0; item < count * kv_heads; item++) {
         int64_t token = asking[item / kv_heads], head = item % kv_heads;
         place at = places[token];
@@ -221,10 +257,19 @@ void attend(const element *qkv, const place *places, const int64_t *asking, elem
     }
 }
 
+void attend(const element *qkv, const place *places, const int64_t *asking, element *out, int64_t count, int64_t layer,
+            int64_t heads, int64_t kv_heads, int64_t n, int64_t window, double scale) {
+    int64_t read = 0;
+    for (int64_t index = 0; index < count; index++) read += places[asking[index]].position + 1;
+#pragma omp parallel if (read * heads * n > SMALL)
+    attend_part(qkv, places, asking, out, count, layer, heads, kv_heads, n, window, scale);
+}
+
 /* y += B (A x) of each token's own adapter. */
 void add_lora(const element *x, element *y, int64_t layer, const lora *of) {
+    team together = {0};
 #pragma omp parallel
-    add_low_rank(x, y, layer, of);
+    add_lora_part(x, y, layer, of, &together);
 }
 
 #include "layers.h"

@@ -41,7 +41,7 @@ class Layer(ctypes.Structure):
 class Model(ctypes.Structure):
     """`model` in layers.h."""
 
-    _fields_ = fields("multiply gate layers", "hidden heads kv_heads head_dim intermediate", "eps scale")
+    _fields_ = fields("multiply_part layers", "hidden heads kv_heads head_dim intermediate is_gelu", "eps scale")
 
 
 class OfStep(ctypes.Structure):
@@ -65,8 +65,7 @@ class NativeLayers:
     def of(
         cls,
         library: ctypes.CDLL,
-        multiply: int,
-        gate: int,
+        multiply_part: int,
         spec: DecoderSpec,
         layers: "Sequence[LayerWeights]",
         rotations: Sequence[Rotation],
@@ -74,7 +73,7 @@ class NativeLayers:
         """None where a part of a layer is not compiled.
 
         Args:
-            multiply, gate: the addresses of the functions.
+            multiply_part: the address of the function.
         """
         described = zip(layers, spec.rope_of_layer, spec.windows, strict=True)
         found = [structure(layer, rotations[rope], window or ALL) for layer, rope, window in described]
@@ -82,9 +81,9 @@ class NativeLayers:
         if len(of_layers) < len(layers):
             return None
         structures = (Layer * len(layers))(*of_layers)
-        sizes = (spec.hidden, spec.heads, spec.kv_heads, spec.head_dim, spec.intermediate)
+        sizes = (spec.hidden, spec.heads, spec.kv_heads, spec.head_dim, spec.intermediate, spec.activation != "silu")
         numbers = (spec.norm_eps, spec.attention_scale)
-        model = Model(multiply, gate, ctypes.addressof(structures), *sizes, *numbers)
+        model = Model(multiply_part, ctypes.addressof(structures), *sizes, *numbers)
         room = spec.hidden + 2 * (spec.q_size + spec.kv_size) + 3 * spec.intermediate
         return cls(apart(library, "run_layers"), model, structures, room)
 

@@ -31,11 +31,11 @@ static inline const element *piece_of_b(const lora *of, int64_t layer, int64_t i
     return of->b + layer * of->b_layer + (slot * of->chunks + index % of->chunks) * of->rank * of->width;
 }
 
-/* y [tokens, chunks * width] += B (A x), x [tokens, in]; by all threads of the parallel region that calls it. What each
- * does with y before is done once all have made their part of A x. */
-static inline void add_low_rank(const element *x, element *y, int64_t layer, const lora *of) {
+/* y [tokens, chunks * width] += B (A x), x [tokens, in]; a thread's part. What each does with y before is done once all
+ * have made their part of A x. */
+static inline void add_lora_part(const element *x, element *y, int64_t layer, const lora *of, team *together) {
     int64_t in = of->in, width = of->width, rank = of->rank, pieces = of->rows / ROWS;
-#pragma omp for
+#pragma omp for nowait
     for (int64_t index = 0; index < of->count * pieces; index++) {
         tile tokens = of->tiles[index / pieces];
         const element *factor = piece_of_a(of, layer, index);
@@ -51,7 +51,8 @@ static inline void add_low_rank(const element *x, element *y, int64_t layer, con
             memcpy(of->low + token * of->rows + index % pieces * ROWS, &sum, ROWS * sizeof(float));
         }
     }
-#pragma omp for
+    meet(together);
+#pragma omp for nowait
     for (int64_t index = 0; index < of->count * of->chunks; index++) {
         tile tokens = of->tiles[index / of->chunks];
         int64_t chunk = index % of->chunks;

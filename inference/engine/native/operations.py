@@ -62,8 +62,7 @@ class NativeOperations:
     def at_once(self, layers: "Sequence[LayerWeights]") -> NativeLayers | None:
         if (by := products(self.dtype)) is None:
             return None
-        functions = (address(by.multiply), address(self.gate_function))
-        return NativeLayers.of(self.library, *functions, self.spec, layers, self.rotations)
+        return NativeLayers.of(self.library, address(by.multiply_part), self.spec, layers, self.rotations)
 
     def arrange(self, slots: Sequence[Slot | None], counts: Sequence[int]) -> tuple[list[int], Plan]:
         return arrange(self.library, slots, counts)

@@ -5,11 +5,9 @@
  * in the order in which the registers want them: [pairs of inputs, outputs, 2 of a pair].
  */
 #ifdef __AMX_BF16__
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #define ELEMENT_BF16
 #include "elements.h"
+#include "team.h"
 #include "lora.h"
 #include "fetching.h"
 #include "quantized.h"
@@ -204,24 +202,24 @@ static inline __attribute__((always_inline)) void multiply_outputs(const product
 }
 
 /* y [tokens, out] = x [tokens, in] W^T + bias [out] (or none), of a weight packed in 4, 8 or 16 bits; then what adapters
- * add (or none), to y in bfloat16 only. in is a multiple of DEPTH, out of PASS; number: the bytes of an output in y. */
-void multiply(const uint16_t *x, const char *packed, const uint16_t *bias, char *y, int64_t tokens, int64_t in,
-              int64_t out, int64_t bits, int64_t number, const lora *adapters, int64_t layer) {
+ * add (or none), to y in bfloat16 only. in is a multiple of DEPTH, out of PASS; number: the bytes of an output in y. A
+ * thread's part, done by all once they meet. */
+void multiply_part(const uint16_t *x, const char *packed, const uint16_t *bias, char *y, int64_t tokens, int64_t in,
+                   int64_t out, int64_t bits, int64_t number, const lora *adapters, int64_t layer, team *together) {
     product of = {x, packed, bias, y, tokens, in, out, number};
-#pragma omp parallel
-    {
-        uint16_t numbers[(tokens > PASS ? in / DEPTH : 1) * 2 * SIDE * DEPTH] __attribute__((aligned(64)));
-        fetching more = begin_fetching(adapters, layer, out / PASS * (in / DEPTH) / omp_get_num_threads());
+    uint16_t numbers[(tokens > PASS ? in / DEPTH : 1) * 2 * SIDE * DEPTH] __attribute__((aligned(64)));
+    fetching more = begin_fetching(adapters, layer, out / PASS * (in / DEPTH) / omp_get_num_threads());
 #pragma omp for nowait
-        for (int64_t output = 0; output < out; output += PASS)
-            if (bits == 4)
-                multiply_outputs(&of, output, numbers, &more, widen_four, sizeof(four_bits));
-            else if (bits == 8)
-                multiply_outputs(&of, output, numbers, &more, widen_eight, sizeof(eight_bits));
-            else
-                multiply_outputs(&of, output, numbers, &more, widen_sixteen, sizeof(sixteen_bits));
-        _tile_release();
-        if (adapters) add_low_rank(x, (element *)y, layer, adapters);
-    }
+    for (int64_t output = 0; output < out; output += PASS)
+        if (bits == 4)
+            multiply_outputs(&of, output, numbers, &more, widen_four, sizeof(four_bits));
+        else if (bits == 8)
+            multiply_outputs(&of, output, numbers, &more, widen_eight, sizeof(eight_bits));
+        else
+            multiply_outputs(&of, output, numbers, &more, widen_sixteen, sizeof(sixteen_bits));
+    _tile_release();
+    if (adapters) add_lora_part(x, (element *)y, layer, adapters, together);
 }
+
+#include "multiply.h"
 #endif

@@ -6,6 +6,7 @@
 #ifdef __F16C__
 #define ELEMENT_F32
 #include "elements.h"
+#include "team.h"
 #include "lora.h"
 #include "fetching.h"
 #include "quantized.h"
@@ -290,25 +291,25 @@ INLINE void multiply_outputs(const product *of, int64_t output, fetching *more, 
 }
 
 /* y [tokens, out] = x [tokens, in] W^T + bias [out] (or none), of a weight packed in 4, 8 or 16 bits; then what adapters
- * add (or none). in is a multiple of DEPTH, out of PASS; number: the bytes of an output in y, always 4. */
-void multiply(const float *x, const char *packed, const float *bias, float *y, int64_t tokens, int64_t in, int64_t out,
-              int64_t bits, int64_t number, const lora *adapters, int64_t layer) {
+ * add (or none). in is a multiple of DEPTH, out of PASS; number: the bytes of an output in y, always 4. A thread's part,
+ * done by all once they meet. */
+void multiply_part(const float *x, const char *packed, const float *bias, float *y, int64_t tokens, int64_t in,
+                   int64_t out, int64_t bits, int64_t number, const lora *adapters, int64_t layer, team *together) {
     product of = {x, packed, bias, y, tokens, in, out};
     int64_t stretches = tokens == 1 ? in / DEPTH : (in / DEPTH + STRETCH - 1) / STRETCH;
     int64_t fetches = out / PASS * stretches * ((tokens + TOGETHER - 1) / TOGETHER);
+    fetching more = begin_fetching(adapters, layer, fetches / omp_get_num_threads());
     (void)number;
-#pragma omp parallel
-    {
-        fetching more = begin_fetching(adapters, layer, fetches / omp_get_num_threads());
 #pragma omp for nowait
-        for (int64_t output = 0; output < out; output += PASS)
-            if (bits == 4)
-                multiply_outputs(&of, output, &more, &FOUR_BITS, add_one_of_four);
-            else if (bits == 8)
-                multiply_outputs(&of, output, &more, &EIGHT_BITS, add_one_of_eight);
-            else
-                multiply_outputs(&of, output, &more, &SIXTEEN_BITS, add_one_of_sixteen);
-        if (adapters) add_low_rank(x, y, layer, adapters);
-    }
+    for (int64_t output = 0; output < out; output += PASS)
+        if (bits == 4)
+            multiply_outputs(&of, output, &more, &FOUR_BITS, add_one_of_four);
+        else if (bits == 8)
+            multiply_outputs(&of, output, &more, &EIGHT_BITS, add_one_of_eight);
+        else
+            multiply_outputs(&of, output, &more, &SIXTEEN_BITS, add_one_of_sixteen);
+    if (adapters) add_lora_part(x, y, layer, adapters, together);
 }
+
+#include "multiply.h"
 #endif
