@@ -38,6 +38,7 @@ class Completion:
         self.route: Route
         self.prepared: Prepared
         self.metered: Metered
+        self.clock: TokenClock
         self.usage = ChatUsage(on_change=self.note)
 
     @classmethod
@@ -100,6 +101,7 @@ class Completion:
             n=self.body.n,
             model=route.model,
             prompt=self.body.prompt,
+            whole=not self.body.stream,
         )
 
     def intent(self, route: Route) -> Usage:
@@ -140,14 +142,13 @@ class Completion:
     async def attempt(self) -> AsyncGenerator[ChatDelta]:
         """The pieces of the route's backend, and the event or, if it did not take the request, none."""
         status = Status.OK
-        clock = TokenClock()
+        self.clock = TokenClock()
         try:
             with span("backend", backend=self.route.backend.name, model=self.route.model):
                 async with aclosing(self.route.backend.chat(self.prepared, self.usage)) as stream:
                     async for delta in stream:
                         if not self.metered.durable.done():
                             await asyncio.wrap_future(self.metered.durable)
-                        clock.piece()
                         yield delta
         except (asyncio.CancelledError, GeneratorExit):
             status = Status.CLIENT_DISCONNECTED
@@ -172,7 +173,8 @@ class Completion:
             self.metered.cancel()
 
     def note(self, usage: ChatUsage) -> None:
-        """Tell the meter of each count, so that a killed server has still billed it."""
+        """Tell the meter of each count, so that a killed server has still billed it, and the clock."""
+        self.clock.count(usage.completion_tokens)
         self.metered.progress(
             input_tokens=usage.prompt_tokens,
             output_tokens=usage.completion_tokens,

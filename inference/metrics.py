@@ -71,14 +71,18 @@ registry.register(EngineCollector())
 
 
 class TokenClock:
-    """Times one answer's pieces."""
+    """Times one answer's tokens as they are counted."""
 
     def __init__(self) -> None:
         self.last = time.perf_counter()
         self.histogram = first_token
+        self.tokens = 0
 
-    def piece(self) -> None:
-        now = time.perf_counter()
+    def count(self, tokens: int) -> None:
+        """So many are there by now."""
+        if tokens <= self.tokens:
+            return
+        self.tokens, now = tokens, time.perf_counter()
         self.histogram.observe(now - self.last)
         self.last, self.histogram = now, inter_token
 

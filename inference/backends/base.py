@@ -40,6 +40,7 @@ class ChatRequest:
         n: how many choices.
         model: what the backend calls the model; the engine of this node has but one.
         prompt: the tokens of the prompt, where the caller has made them itself; `messages` says the same in words.
+        whole: nothing is done with a piece before the last one is there, so a backend may keep them together.
     """
 
     request_id: str
@@ -50,6 +51,7 @@ class ChatRequest:
     n: int = 1
     model: str = ""
     prompt: Sequence[int] | None = None
+    whole: bool = False
 
     @property
     def size(self) -> int:

@@ -25,6 +25,7 @@ from inference.backends.base import (
 from inference.engine import errors
 from inference.engine.request import GenerationRequest
 from inference.engine.sampling import SamplingParams
+from inference.engine.stream import OutputStream
 from inference.hypernetworks import hypernetworks
 from inference.runtime import runtime
 from workspace.errors import ApiError, invalid
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from inference.d2l.internalize import Internalized
     from inference.engine.engine import Engine
     from inference.engine.request import Output
-    from inference.engine.stream import OutputStream
 
 
 class LocalBackend(Backend):
@@ -103,6 +103,7 @@ class LocalBackend(Backend):
         engine = runtime.require_open()
         request = prepared.request
         streams: list[OutputStream] = []
+        ready = asyncio.Event()
 
         def count() -> None:
             usage.update(
@@ -114,10 +115,10 @@ class LocalBackend(Backend):
         try:
             for index in range(request.n):
                 with refusals():
-                    streams.append(engine.generate(generation(engine, prepared, index)))
+                    asked = generation(engine, prepared, index)
+                    streams.append(OutputStream(engine, asked, whole=request.whole, on_usage=count, ready=ready))
             count()
-            async for index, output in together(streams):
-                count()
+            async for index, output in together(streams, ready):
                 if output.error:
                     raise ApiError(500, "generation_failed", f"The engine failed: {output.error}")
                 yield delta(engine, index, output, request.params)
@@ -173,22 +174,14 @@ def sampling(defaults: SamplingParams, params: ChatParams, index: int) -> Sampli
     return replace(defaults, **asked)
 
 
-async def together(streams: Sequence[OutputStream]) -> AsyncGenerator[tuple[int, Output]]:
-    """The pieces of all streams as they come, each with its stream's index."""
-    waiting = {asyncio.ensure_future(anext(stream)): index for index, stream in enumerate(streams)}
-    try:
-        while waiting:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                index = waiting.pop(task)
-                output = task.result()
-                if output.finish_reason is None:
-                    waiting[asyncio.ensure_future(anext(streams[index]))] = index
+async def together(streams: Sequence[OutputStream], ready: asyncio.Event) -> AsyncGenerator[tuple[int, Output]]:
+    """The pieces of all streams as they come, each with its stream's index; `ready` is that of all of them."""
+    while not all(stream.finished for stream in streams):
+        await ready.wait()
+        ready.clear()
+        for index, stream in enumerate(streams):
+            if output := stream.take():
                 yield index, output
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def delta(engine: Engine, index: int, output: Output, params: ChatParams) -> ChatDelta:

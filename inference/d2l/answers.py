@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from inference.engine.engine import Engine
-from inference.engine.request import GenerationRequest, Output
+from inference.engine.request import GenerationRequest, Output, merged
 from inference.engine.sampling import SamplingParams
 
 AT_ONCE = 16
@@ -29,13 +29,12 @@ def answers(engine: Engine, asked: Sequence[Asked], max_tokens: int, temperature
     Raises:
         RuntimeError: the engine failed at one of them.
     """
-    outputs: list[Output | None] = [None] * len(asked)
+    outputs: list[list[Output]] = [[] for _ in asked]
     free = threading.Semaphore(AT_ONCE)
 
     def submit(index: int, question: Asked) -> None:
         def take(output: Output) -> None:
-            before = outputs[index]
-            outputs[index] = output if before is None else before.merged(output)
+            outputs[index].append(output)
             if output.finish_reason:
                 free.release()
 
@@ -47,7 +46,7 @@ def answers(engine: Engine, asked: Sequence[Asked], max_tokens: int, temperature
         submit(index, question)
     for _ in range(AT_ONCE):
         free.acquire()
-    done = [output for output in outputs if output is not None]
+    done = [merged(pieces) for pieces in outputs]
     for output in done:
         if output.error:
             raise RuntimeError(f"The engine failed: {output.error}")

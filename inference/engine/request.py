@@ -58,13 +58,17 @@ class Output:
     finish_reason: FinishReason | None = None
     error: str | None = None
 
-    def merged(self, later: Output) -> Output:
-        """Both pieces as one."""
-        return Output(
-            self.text + later.text,
-            [*self.tokens, *later.tokens],
-            [*self.logprobs, *later.logprobs],
-            later.usage,
-            later.finish_reason,
-            later.error,
-        )
+
+def merged(pieces: Sequence[Output]) -> Output:
+    """Pieces that follow each other as one."""
+    last = pieces[-1]
+    if len(pieces) == 1:
+        return last
+    return Output(
+        "".join(piece.text for piece in pieces),
+        [token for piece in pieces for token in piece.tokens],
+        [logprob for piece in pieces for logprob in piece.logprobs],
+        last.usage,
+        last.finish_reason,
+        last.error,
+    )

@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
-from inference.engine.request import GenerationRequest, Output, Usage
+from inference.engine.request import GenerationRequest, Output, Usage, merged
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
@@ -35,7 +36,7 @@ class Wakeups:
 
 def wake(streams: "list[OutputStream]") -> None:
     for stream in streams:
-        stream.ready.set()
+        stream.arrive()
 
 
 class OutputStream:
@@ -46,17 +47,32 @@ class OutputStream:
 
     Must be made in a running event loop. Raises what `Engine.submit` raises.
 
+    Args:
+        whole: wake the consumer once the answer has ended, and not at each piece.
+        on_usage: called on the event loop, about once a step, when `usage` has changed.
+        ready: set when there is something to take; streams may share it.
+
     Attributes:
         usage: of all that the engine has made so far, whether the consumer has come for it or not; final after
             the last piece, and after `aclose`.
     """
 
-    def __init__(self, engine: "Engine", request: GenerationRequest) -> None:
+    def __init__(
+        self,
+        engine: "Engine",
+        request: GenerationRequest,
+        *,
+        whole: bool = False,
+        on_usage: Callable[[], None] = lambda: None,
+        ready: asyncio.Event | None = None,
+    ) -> None:
         self.engine = engine
+        self.whole, self.on_usage = whole, on_usage
         self.loop = asyncio.get_running_loop()
-        self.ready = asyncio.Event()
+        self.ready = ready or asyncio.Event()
         self.lock = threading.Lock()
-        self.pending: Output | None = None
+        self.pending: list[Output] = []
+        self.announced = False
         self.finished = False
         self.usage = Usage(len(request.prompt_tokens), 0, 0)
         self.wakeups = engine.wakeups
@@ -65,11 +81,29 @@ class OutputStream:
     def put(self, output: Output) -> None:
         """Leave a piece, on the engine's thread."""
         with self.lock:
-            waiting = self.pending
-            self.pending = waiting.merged(output) if waiting else output
+            self.pending.append(output)
             self.usage = output.usage
-        if waiting is None:
+            announced, self.announced = self.announced, True
+        if not announced:
             self.wakeups.add(self)
+
+    def arrive(self) -> None:
+        """Something was put; on the event loop."""
+        with self.lock:
+            self.announced = False
+            last = self.pending[-1] if self.pending else None
+        self.on_usage()
+        if last and (last.finish_reason or not self.whole):
+            self.ready.set()
+
+    def take(self) -> Output | None:
+        """What the consumer has not come for yet, if anything."""
+        with self.lock:
+            pending, self.pending = self.pending, []
+        if not pending:
+            return None
+        self.finished = pending[-1].finish_reason is not None
+        return merged(pending)
 
     @property
     def completion_tokens(self) -> int:
@@ -86,15 +120,12 @@ class OutputStream:
         if self.finished:
             raise StopAsyncIteration
         try:
-            await self.ready.wait()
+            while (output := self.take()) is None:
+                await self.ready.wait()
+                self.ready.clear()
         except asyncio.CancelledError:
             self.engine.cancel(self.request_id)
             raise
-        self.ready.clear()
-        with self.lock:
-            output, self.pending = self.pending, None
-        assert output is not None
-        self.finished = output.finish_reason is not None
         return output
 
     async def aclose(self) -> None:

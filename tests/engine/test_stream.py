@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from inference.backends.local import together
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import AdapterNotLoaded
-from inference.engine.request import Output, Usage
+from inference.engine.request import Output, Usage, merged
+from inference.engine.stream import OutputStream
 from tests.engine.answers import ask, new_request, random_prompt
 
 
@@ -126,7 +128,27 @@ async def test_a_closed_event_loop_costs_its_own_request_only(engine: Engine) ->
     await until_idle(engine)
 
 
+async def test_a_whole_answer_is_counted_as_it_grows_and_comes_at_once(engine: Engine) -> None:
+    counts: list[int] = []
+    request = new_request(random_prompt(9, 10), max_tokens=30)
+    stream = OutputStream(engine, request, whole=True, on_usage=lambda: counts.append(stream.completion_tokens))
+    (output,) = [output async for output in stream]
+    assert len(output.tokens) == 30
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1] == 30
+
+
+async def test_streams_that_share_an_event_each_get_their_pieces(engine: Engine) -> None:
+    ready = asyncio.Event()
+    requests = [new_request(random_prompt(seed, 10), max_tokens=5 + seed) for seed in range(4)]
+    streams = [OutputStream(engine, request, ready=ready) for request in requests]
+    tokens = [0] * len(streams)
+    async for index, output in together(streams, ready):
+        tokens[index] += len(output.tokens)
+    assert tokens == [5, 6, 7, 8]
+
+
 def test_merged_pieces_keep_order_and_end() -> None:
     first = Output("a", [1], (), Usage(5, 0, 1))
     second = Output("b", [2, 3], (), Usage(5, 0, 3), finish_reason="stop")
-    assert first.merged(second) == Output("ab", [1, 2, 3], [], Usage(5, 0, 3), "stop")
+    assert merged([first, second]) == Output("ab", [1, 2, 3], [], Usage(5, 0, 3), "stop")
