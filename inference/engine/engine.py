@@ -281,7 +281,8 @@ class Engine:
         started = time.perf_counter()
         try:
             logits = self.runner.step([self.row(chunk) for chunk in chunks])
-            sampled = sample(logits, [sequence.sampling for sequence in sampling]) if sampling else []
+            states = [sequence.sampling for sequence in sampling]
+            sampled = sample(logits, states, self.runner.draw) if states else []
         except Exception as error:
             log.exception("A step of %d rows failed", len(chunks))
             for chunk in chunks:

@@ -1,7 +1,7 @@
 """The next token of every row of a step, chosen for all of them at once."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,9 @@ class SamplingState:
             self.counts.add(token)
 
 
+Draw = Callable[[Tensor, Sequence[SamplingState]], dict[int, int]]  # see `draw_tokens`
+
+
 @dataclass(frozen=True)
 class TokenLogprob:
     """Natural-log probability of a token, and the likeliest alternatives as (token, logprob), best first."""
@@ -88,12 +91,13 @@ class Sampled:
 
 
 @torch.inference_mode()
-def sample(logits: Tensor, states: Sequence[SamplingState]) -> list[Sampled]:
+def sample(logits: Tensor, states: Sequence[SamplingState], draw: Draw) -> list[Sampled]:
     """Choose a token for each row and count it in the row's state.
 
     Args:
         logits: [rows, vocabulary] float32; overwritten.
         states: of the same rows.
+        draw: `draw_tokens` or what does the same.
     """
     logprobs: dict[int, TokenLogprob] = {}
     if all(state.plain for state in states):
@@ -106,7 +110,7 @@ def sample(logits: Tensor, states: Sequence[SamplingState]) -> list[Sampled]:
         withhold_eos(logits, states)
         best, tokens = logits.max(dim=-1)
         chosen, finite = tokens.tolist(), torch.isfinite(best).tolist()
-        for row, token in draw_tokens(logits, states).items():
+        for row, token in draw(logits, states).items():
             chosen[row] = token
         if reporting:
             logprobs = report(raw, reporting, chosen, states)
@@ -167,11 +171,16 @@ def withhold_eos(logits: Tensor, states: Sequence[SamplingState]) -> None:
             logits[row, [token for token in state.eos if token < logits.shape[1]]] = -torch.inf
 
 
+def drawn_rows(states: Sequence[SamplingState]) -> list[int]:
+    """Those that are not greedy."""
+    return [row for row, state in enumerate(states) if not state.params.greedy]
+
+
 def draw_tokens(logits: Tensor, states: Sequence[SamplingState]) -> dict[int, int]:
-    """Draw a token in each row that is not greedy, by inverting the cumulative distribution."""
+    """Draw a token in each row that is not greedy, by inverting the cumulative distribution: the token of each."""
     drawn: dict[int, int] = {}
-    whole = [row for row, state in enumerate(states) if not state.params.greedy and not narrows(state.params)]
-    narrowed = [row for row, state in enumerate(states) if not state.params.greedy and narrows(state.params)]
+    whole = [row for row in drawn_rows(states) if not narrows(states[row].params)]
+    narrowed = [row for row in drawn_rows(states) if narrows(states[row].params)]
     if whole:
         scaled = logits[whole] / column([states[row].params.temperature for row in whole], logits)
         picks = invert(scaled.softmax(dim=-1).cumsum(dim=-1), [states[row].draw() for row in whole])

@@ -7,11 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from inference.engine.sampler import SamplingState, TokenCounts, sample
+from inference.engine.native.drawing import NativeDraw
+from inference.engine.native.kernels import apart, kernels
+from inference.engine.sampler import Draw, SamplingState, TokenCounts, draw_tokens, sample
 from inference.engine.sampling import SamplingParams
 
 VOCABULARY = 300
 EOS = 2
+LIBRARY = kernels(torch.float32)
+DRAWS: dict[str, Draw] = {"torch": draw_tokens}
+if LIBRARY:
+    DRAWS["compiled"] = NativeDraw(apart(LIBRARY, "draw"))
+
+
+@pytest.fixture(scope="module", params=DRAWS)
+def draw(request: pytest.FixtureRequest) -> Draw:
+    return DRAWS[request.param]
 
 
 def state(prompt: tuple[int, ...] = (1,), **params: Any) -> SamplingState:
@@ -22,61 +33,61 @@ def random_logits(rows: int, seed: int = 0, scale: float = 3, vocabulary: int = 
     return torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(seed)) * scale
 
 
-def tokens(logits: Tensor, states: list[SamplingState]) -> list[int | None]:
-    return [sampled.token for sampled in sample(logits.clone(), states)]
+def tokens(draw: Draw, logits: Tensor, states: list[SamplingState]) -> list[int | None]:
+    return [sampled.token for sampled in sample(logits.clone(), states, draw)]
 
 
-def frequencies(logits: Tensor, params: dict[str, Any], draws: int = 4000) -> Tensor:
+def frequencies(draw: Draw, logits: Tensor, params: dict[str, Any], draws: int = 4000) -> Tensor:
     """Relative frequency [vocabulary] of each token over many draws from one row."""
     states = [state(**params, seed=seed) for seed in range(draws)]
-    counts = Counter(tokens(logits.expand(draws, -1), states))
+    counts = Counter(tokens(draw, logits.expand(draws, -1), states))
     return torch.tensor([counts[token] / draws for token in range(logits.shape[-1])])
 
 
-def test_greedy_rows_take_the_exact_argmax_in_any_batch() -> None:
+def test_greedy_rows_take_the_exact_argmax_in_any_batch(draw: Draw) -> None:
     logits = random_logits(4)
     expected = logits.argmax(-1).tolist()
-    assert tokens(logits, [state(temperature=0) for _ in range(4)]) == expected
+    assert tokens(draw, logits, [state(temperature=0) for _ in range(4)]) == expected
     mixed = [state(temperature=0), state(seed=1), state(temperature=0, logprobs=True), state(top_p=0.5)]
-    chosen = tokens(logits, mixed)
+    chosen = tokens(draw, logits, mixed)
     assert [chosen[0], chosen[2]] == [expected[0], expected[2]]
 
 
-def test_draws_follow_the_distribution() -> None:
+def test_draws_follow_the_distribution(draw: Draw) -> None:
     logits = random_logits(1, scale=1, vocabulary=8)
-    found = frequencies(logits, {"temperature": 0.8})
+    found = frequencies(draw, logits, {"temperature": 0.8})
     assert torch.allclose(found, (logits[0] / 0.8).softmax(-1), atol=0.03)
 
 
-def test_top_k_keeps_only_the_k_likeliest() -> None:
+def test_top_k_keeps_only_the_k_likeliest(draw: Draw) -> None:
     logits = random_logits(1, scale=1, vocabulary=8)
     kept = logits[0].topk(3).indices
     expected = torch.zeros(8).scatter(0, kept, logits[0][kept].softmax(-1))
-    assert torch.allclose(frequencies(logits, {"top_k": 3}), expected, atol=0.03)
+    assert torch.allclose(frequencies(draw, logits, {"top_k": 3}), expected, atol=0.03)
 
 
-def test_top_p_keeps_the_smallest_nucleus_that_reaches_it() -> None:
+def test_top_p_keeps_the_smallest_nucleus_that_reaches_it(draw: Draw) -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    found = frequencies(logits, {"top_p": 0.7})
+    found = frequencies(draw, logits, {"top_p": 0.7})
     assert torch.allclose(found, torch.tensor([0.625, 0.375, 0, 0]), atol=0.03)
 
 
-def test_top_p_counts_within_top_k() -> None:
+def test_top_p_counts_within_top_k(draw: Draw) -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     # of the two likeliest the first has 0.625, so that 0.6 is reached by it alone
-    assert frequencies(logits, {"top_k": 2, "top_p": 0.6}, draws=50)[0] == 1
+    assert frequencies(draw, logits, {"top_k": 2, "top_p": 0.6}, draws=50)[0] == 1
 
 
-def test_a_nucleus_larger_than_the_first_look_is_drawn_from_in_full() -> None:
+def test_a_nucleus_larger_than_the_first_look_is_drawn_from_in_full(draw: Draw) -> None:
     logits = torch.zeros(1, VOCABULARY)
-    found = frequencies(logits, {"top_p": 0.9}, draws=3000)
+    found = frequencies(draw, logits, {"top_p": 0.9}, draws=3000)
     assert 260 <= int((found > 0).sum()) <= 271
 
 
-def test_one_row_of_a_flat_distribution_does_not_change_its_neighbours() -> None:
+def test_one_row_of_a_flat_distribution_does_not_change_its_neighbours(draw: Draw) -> None:
     peaked, flat = random_logits(1, scale=8), torch.zeros(1, VOCABULARY)
-    alone = tokens(peaked, [state(top_p=0.9, seed=5)])
-    beside = tokens(torch.cat([flat, peaked]), [state(top_p=0.9, seed=9), state(top_p=0.9, seed=5)])
+    alone = tokens(draw, peaked, [state(top_p=0.9, seed=5)])
+    beside = tokens(draw, torch.cat([flat, peaked]), [state(top_p=0.9, seed=9), state(top_p=0.9, seed=5)])
     assert beside[1:] == alone
 
 
@@ -106,39 +117,39 @@ def test_one_row_of_a_flat_distribution_does_not_change_its_neighbours() -> None
     seed=st.integers(0, 2**40),
 )
 def test_a_seeded_row_draws_the_same_whatever_is_beside_it(
-    others: list[dict[str, Any]], mine: dict[str, Any], seed: int
+    draw: Draw, others: list[dict[str, Any]], mine: dict[str, Any], seed: int
 ) -> None:
     alone, mixed = state(seed=seed, **mine), state(seed=seed, **mine)
     neighbours = [state(**params) for params in others]
     for step in range(4):
         row = random_logits(1, seed=step)
         batch = torch.cat([row, random_logits(len(neighbours), seed=100 + step)])
-        assert tokens(row, [alone])[0] == tokens(batch, [mixed, *neighbours])[0]
+        assert tokens(draw, row, [alone])[0] == tokens(draw, batch, [mixed, *neighbours])[0]
 
 
-def test_different_seeds_draw_differently() -> None:
+def test_different_seeds_draw_differently(draw: Draw) -> None:
     logits = torch.zeros(20, VOCABULARY)
-    assert len(set(tokens(logits, [state(seed=seed) for seed in range(20)]))) > 10
+    assert len(set(tokens(draw, logits, [state(seed=seed) for seed in range(20)]))) > 10
 
 
-def test_penalties_lower_what_occurred() -> None:
+def test_penalties_lower_what_occurred(draw: Draw) -> None:
     logits = torch.tensor([[2.0, 1.5, -1.0, 1.9]])
     repeated = state(prompt=(0, 2), temperature=0, repetition_penalty=2.0)
-    assert tokens(logits, [repeated]) == [3]  # 0 is halved to 1, of the prompt too
-    assert tokens(logits, [repeated]) == [1]
+    assert tokens(draw, logits, [repeated]) == [3]  # 0 is halved to 1, of the prompt too
+    assert tokens(draw, logits, [repeated]) == [1]
     frequent = state(prompt=(0,), temperature=0, frequency_penalty=0.3)
-    assert [tokens(logits, [frequent])[0] for _ in range(5)] == [0, 3, 0, 3, 1]  # the prompt does not count
+    assert [tokens(draw, logits, [frequent])[0] for _ in range(5)] == [0, 3, 0, 3, 1]  # the prompt does not count
     present = state(temperature=0, presence_penalty=2.0)
-    assert [tokens(logits, [present])[0] for _ in range(4)] == [0, 3, 1, 0]
+    assert [tokens(draw, logits, [present])[0] for _ in range(4)] == [0, 3, 1, 0]
 
 
-def test_the_smallest_repetition_penalty_overflows_nothing() -> None:
+def test_the_smallest_repetition_penalty_overflows_nothing(draw: Draw) -> None:
     logits = torch.tensor([[5.0, 4.0, -3.0]])
     for temperature in (0, 1e-5, 1):
-        assert tokens(logits, [state(prompt=(1,), temperature=temperature, repetition_penalty=5e-324)]) == [1]
+        assert tokens(draw, logits, [state(prompt=(1,), temperature=temperature, repetition_penalty=5e-324)]) == [1]
 
 
-def test_penalties_of_a_batch_equal_those_alone() -> None:
+def test_penalties_of_a_batch_equal_those_alone(draw: Draw) -> None:
     rows = [
         {"repetition_penalty": 1.7, "prompt": (5, 6, 7, 5)},
         {"frequency_penalty": -1.5, "presence_penalty": 0.5, "prompt": (9,)},
@@ -148,7 +159,7 @@ def test_penalties_of_a_batch_equal_those_alone() -> None:
     together = [state(temperature=0, **row) for row in rows]
     for step in range(30):
         logits = random_logits(3, seed=step, scale=0.3, vocabulary=12)
-        assert tokens(logits, together) == [tokens(logits[i : i + 1], [s])[0] for i, s in enumerate(alone)]
+        assert tokens(draw, logits, together) == [tokens(draw, logits[i : i + 1], [s])[0] for i, s in enumerate(alone)]
 
 
 def test_counts_grow_with_the_answer() -> None:
@@ -159,19 +170,19 @@ def test_counts_grow_with_the_answer() -> None:
     assert found == {4: 0, 8: 2} | dict.fromkeys(range(100, 200), 1)
 
 
-def test_the_end_is_withheld_until_min_tokens() -> None:
+def test_the_end_is_withheld_until_min_tokens(draw: Draw) -> None:
     logits = torch.zeros(1, 5)
     logits[0, EOS], logits[0, 4] = 9, 1
     waiting = state(temperature=0, min_tokens=2)
-    assert [tokens(logits, [waiting])[0] for _ in range(3)] == [4, 4, EOS]
+    assert [tokens(draw, logits, [waiting])[0] for _ in range(3)] == [4, 4, EOS]
 
 
-def test_an_end_that_the_model_has_no_logit_for_needs_no_withholding() -> None:
+def test_an_end_that_the_model_has_no_logit_for_needs_no_withholding(draw: Draw) -> None:
     waiting = SamplingState(SamplingParams(temperature=0, min_tokens=5), [1], [EOS, 7])
-    assert tokens(torch.tensor([[0.0, 1.0, 9.0]]), [waiting]) == [1]
+    assert tokens(draw, torch.tensor([[0.0, 1.0, 9.0]]), [waiting]) == [1]
 
 
-def test_logprobs_are_of_the_models_own_distribution() -> None:
+def test_logprobs_are_of_the_models_own_distribution(draw: Draw) -> None:
     logits = random_logits(2)
     raw = logits.log_softmax(-1)
     rows = [
@@ -186,7 +197,7 @@ def test_logprobs_are_of_the_models_own_distribution() -> None:
         ),
         state(temperature=0, logprobs=True),
     ]
-    first, second = sample(logits.clone(), rows)
+    first, second = sample(logits.clone(), rows, draw)
     assert first.logprob is not None
     assert second.logprob is not None
     assert first.logprob.token == first.token
@@ -198,9 +209,33 @@ def test_logprobs_are_of_the_models_own_distribution() -> None:
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 @pytest.mark.parametrize("params", [{"temperature": 0}, {"seed": 1}])
-def test_a_row_that_is_not_finite_fails_alone(bad: float, params: dict[str, Any]) -> None:
+def test_a_row_that_is_not_finite_fails_alone(draw: Draw, bad: float, params: dict[str, Any]) -> None:
     logits = random_logits(2)
     logits[0, 7] = bad
-    broken, sound = sample(logits.clone(), [state(**params), state(temperature=0)])
+    broken, sound = sample(logits.clone(), [state(**params), state(temperature=0)], draw)
     assert broken.token is None
     assert sound.token == int(logits[1].argmax())
+
+
+@pytest.mark.skipif(len(DRAWS) == 1, reason="there is no C compiler")
+@pytest.mark.parametrize("scale", [0.1, 3, 30])
+@pytest.mark.parametrize("vocabulary", [5, 515, 49_152])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"temperature": 0.01},
+        {"top_p": 0.9},
+        {"top_p": 1e-6},
+        {"top_k": 3},
+        {"top_k": 100_000},
+        {"temperature": 2, "top_k": 200, "top_p": 0.7},
+    ],
+)
+def test_compiled_draws_are_torchs(params: dict[str, Any], vocabulary: int, scale: float) -> None:
+    logits = random_logits(8, scale=scale, vocabulary=vocabulary)
+    logits[0, 1:3] = -torch.inf
+    by_torch, by_compiled = ([state(**params, seed=seed) for seed in range(8)] for _ in range(2))
+    for _ in range(5):
+        expected = tokens(draw_tokens, logits.double(), by_torch)  # in float32 its sums miss some of so many tokens
+        assert tokens(DRAWS["compiled"], logits, by_compiled) == expected

@@ -1,4 +1,4 @@
-/* The parts of a step between its linear layers, each in one pass over what it reads. */
+/* The parts of a step between its linear layers, each in one pass over what it reads, and what follows the last one. */
 #include <math.h>
 
 #include "elements.h"
@@ -272,4 +272,5 @@ void add_lora(const element *x, element *y, int64_t layer, const lora *of) {
     add_lora_part(x, y, layer, of, &together);
 }
 
+#include "drawing.h"
 #include "layers.h"

@@ -30,6 +30,7 @@ SIGNATURES = {
     "attend": "ppppiiiiiid",
     "add_lora": "ppip",
     "run_layers": "ppi",
+    "draw": "pii",
 }
 Function = Callable[..., None]
 TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
