@@ -272,5 +272,6 @@ void add_lora(const element *x, element *y, int64_t layer, const lora *of) {
     add_lora_part(x, y, layer, of, &together);
 }
 
+#include "chunks.h"
 #include "drawing.h"
 #include "layers.h"

@@ -28,6 +28,7 @@ SIGNATURES = {
     "gelu_gate": "ppii",
     "rotate_and_write": "ppppiiiii",
     "attend": "ppppiiiiiid",
+    "attend_chunks": "ppppiiiiiid",
     "add_lora": "ppip",
     "run_layers": "ppi",
     "draw": "pii",

@@ -41,8 +41,9 @@ typedef struct {
     element *change, *room;
     const place *places;
     const int64_t *asking;
+    const chunk *chunks;
     const stack *stacks;
-    int64_t tokens, asked, stack_count;
+    int64_t tokens, asked, chunk_count, stack_count;
 } step;
 
 /* Those of a layer, or none; place: where the layer is in them. */
@@ -80,6 +81,9 @@ static void run_layers_part(const model *by, const step *of, int64_t count, team
         rotate_and_write_part(qkv, at->cosines, at->sines, of->places, tokens, index, heads, kv_heads, n);
         meet(together);
         attend_part(qkv, of->places, of->asking, answer, of->asked, index, heads, kv_heads, n, at->window, by->scale);
+        if (of->chunk_count)
+            attend_chunks_part(qkv, of->places, of->chunks, answer, of->chunk_count, index, heads, kv_heads, n,
+                               at->window, by->scale);
         meet(together);
         multiply_group(by, of, index, O, answer, change, together);
         if (at->post_attention_norm) rms_norm_part(change, at->post_attention_norm, change, tokens, hidden, by->eps);

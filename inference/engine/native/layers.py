@@ -47,7 +47,7 @@ class Model(ctypes.Structure):
 class OfStep(ctypes.Structure):
     """`step` in layers.h."""
 
-    _fields_ = fields("x change room places asking stacks", "tokens asked stack_count")
+    _fields_ = fields("x change room places asking chunks stacks", "tokens asked chunk_count stack_count")
 
 
 class NativeLayers:
@@ -90,7 +90,7 @@ class NativeLayers:
     def can_run(self, step: Step) -> bool:
         """Whether nothing in the step is Python's or torch's."""
         is_native = isinstance(step.plan, NativePlan) or step.plan is BASE_ONLY
-        return is_native and isinstance(step.attention, NativeAttention) and not step.attention.chunks
+        return is_native and isinstance(step.attention, NativeAttention) and not step.attention.of_torch
 
     def run(self, x: Tensor, change: Tensor, count: int, step: Step) -> None:
         """The first `count` layers.
@@ -110,9 +110,11 @@ class NativeLayers:
             room.data_ptr(),
             attention.places_at,
             attention.asking_at,
+            attention.chunks_at,
             ctypes.addressof(stacks),
             len(x),
             len(attention.asking),
+            len(attention.chunks),
             len(stacks),
         )
         self.run_layers(ctypes.addressof(self.model), ctypes.addressof(of_step), count)

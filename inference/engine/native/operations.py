@@ -17,7 +17,7 @@ from inference.engine.native.kernels import address, apart
 from inference.engine.native.layers import NativeLayers
 from inference.engine.native.lora_plan import arrange
 from inference.engine.native.norm import NativeNorm
-from inference.engine.native.products import packed_linear, products
+from inference.engine.native.products import DEPTH, packed_linear, products
 from inference.engine.norm import Norm
 from inference.engine.sampler import Draw
 from inference.engine.step import Attention, Placed, Plan
@@ -35,7 +35,9 @@ class NativeOperations:
             rotation(rope, max_len, dtype, torch.device("cpu")) for rope in spec.ropes
         ]
         self.attend = apart(library, "attend")
-        products(dtype)  # compiled now, and not by each of the threads that then read the weights
+        # Compiled now, and not by each of the threads that then read the weights
+        has_tiles = products(dtype) is not None and dtype == torch.bfloat16
+        self.attend_chunks = apart(library, "attend_chunks") if has_tiles and spec.head_dim % DEPTH == 0 else None
         self.draw: Draw = NativeDraw(apart(library, "draw"))
         self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
 
@@ -71,4 +73,4 @@ class NativeOperations:
         return arrange(self.library, slots, counts)
 
     def attention(self, rows: Sequence[Placed], tokens: int) -> Attention:
-        return NativeAttention(self.library, self.attend, self.spec, self.rotations, rows, tokens)
+        return NativeAttention(self.library, self.attend, self.attend_chunks, self.spec, self.rotations, rows, tokens)
