@@ -12,20 +12,23 @@ import torch
 from torch import Tensor
 
 from inference.engine.families import DecoderSpec, describe
+from inference.engine.kv_cache import KVCache
 from inference.engine.native.compiler import compile_library
 from inference.engine.native.kernels import SOURCE, fits
 from inference.engine.native.operations import NativeOperations
 from inference.engine.operations import Operations, TorchOperations, choose_operations
+from inference.engine.step import Placed, StepRow
 from tests.engine.tiny_models import CONFIGS
 
 CPU = torch.device("cpu")
 ROWS = (1, 5, 700)
+MAX_LEN = 512
 
 
 def both(spec: DecoderSpec, dtype: torch.dtype) -> tuple[Operations, Operations]:
-    compiled = choose_operations(spec, dtype, CPU, 64, compiled=True)
+    compiled = choose_operations(spec, dtype, CPU, MAX_LEN, compiled=True)
     assert isinstance(compiled, NativeOperations)
-    return compiled, TorchOperations(spec, dtype, CPU, 64)
+    return compiled, TorchOperations(spec, dtype, CPU, MAX_LEN)
 
 
 def random(*shape: int, size: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -90,3 +93,29 @@ def test_what_does_not_compile_is_one_line_in_the_log(caplog: pytest.LogCaptureF
         assert compile_library(broken, []) is None
     assert len(caplog.records) == 1
     assert "broken.c cannot be used" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3"])  # no window, one, and both in turn
+def test_attention_is_torchs(name: str, dtype: torch.dtype) -> None:
+    """Of single tokens, and of short and long pieces of prompts at a row's beginning and later."""
+    spec = describe(CONFIGS[name])
+    operations = both(spec, dtype)
+    caches = [KVCache(spec, dtype, CPU, 2048, MAX_LEN) for _ in operations]
+    kv_rows = [[kv for _ in range(4) if (kv := cache.allocate(400))] for cache in caches]
+    starts = [0] * 4
+    for counts in ((1, 3, 40, 200), (1, 130, 33, 1), (5, 1, 97, 64)):
+        tokens = sum(counts)
+        qkv = random(tokens, spec.q_size + 2 * spec.kv_size, dtype=dtype)
+        answers = []
+        for by, rows in zip(operations, kv_rows, strict=True):
+            placed, first = [], 0
+            for kv, start, count in zip(rows, starts, counts, strict=True):
+                kv.length = start + count
+                placed.append(Placed(StepRow(kv, [0] * count, start, None, False), first))
+                first += count
+            attention = by.attention(placed, tokens)
+            answers.append([attention.attend(qkv.clone(), layer).view(tokens, -1) for layer in range(spec.layers)])
+        for compiled, expected in zip(*answers, strict=True):
+            torch.testing.assert_close(compiled, expected, atol=0.02 if dtype == torch.bfloat16 else 1e-5, rtol=0.02)
+        starts = [start + count for start, count in zip(starts, counts, strict=True)]
