@@ -107,8 +107,8 @@ static void attend_block(asking *by, int64_t block, const seen *to, int64_t posi
             by->highest[query] = highest;
         }
         by->weights[query] += one + other;
-        store(shares + row * KEYS, one);
-        store(shares + row * KEYS + EDGE, other);
+        __m512bh both = _mm512_cvtne2ps_pbh((__m512)other, (__m512)one);
+        memcpy(shares + row * KEYS, &both, sizeof both);
     }
     _tile_loadd(2, shares, 64);
     for (int64_t at = 0; at < n; at += EDGE) {
