@@ -1,7 +1,7 @@
 """`python -m benchmarks.engine_steps`: the engine's steps by themselves, without a server, on any device.
 
-Prints how far the logits of a mixed batch are from PEFT's in float32, and how long a decode step takes with every row
-on an adapter of its own, against one on the base model. The adapters are made.
+Prints how far the logits of a mixed batch are from PEFT's in float32, how long a decode step takes with every row
+on an adapter of its own, against one on the base model, and how long drawing its tokens takes. The adapters are made.
 """
 
 import argparse
@@ -21,10 +21,14 @@ from inference.engine.adapter_file import read_adapter
 from inference.engine.config import EngineConfig
 from inference.engine.lora import Slot
 from inference.engine.model_runner import ModelRunner, StepRow
+from inference.engine.sampler import Draw, SamplingState, draw_tokens
+from inference.engine.sampling import SamplingParams
 
 PROMPT_TOKENS = 40
 STEPS = 60
 COMPARED = 4
+DRAWN_ROWS = 16
+DRAWN = ({"temperature": 1.0}, {"temperature": 0.7, "top_p": 0.9}, {"temperature": 2.0, "top_p": 0.9})
 
 
 def main() -> None:
@@ -48,6 +52,12 @@ def main() -> None:
             out.print(
                 f"batch {batch:2}: base {base:.2f} ms, {batch} adapters {mixed:.2f} ms a step; "
                 f"adapters / base in tokens a second {base / mixed:.2f}"
+            )
+        for asked in DRAWN:
+            engine, by_torch = draw_ms(runner, asked, runner.draw), draw_ms(runner, asked, draw_tokens)
+            how = ", ".join(f"{name} {value}" for name, value in asked.items())
+            out.print(
+                f"{DRAWN_ROWS} tokens at {how}: drawn in {engine:.2f} ms, by torch's operations in {by_torch:.2f}"
             )
 
 
@@ -93,6 +103,22 @@ def step_ms(runner: ModelRunner, slots: Sequence[Slot | None]) -> float:
         started = time.perf_counter()
         rows = zip(kvs, tokens, slots, strict=True)
         tokens = advance(runner, [StepRow(kv, [token], position, slot, True) for kv, token, slot in rows])
+        times.append(time.perf_counter() - started)
+    for kv in kvs:
+        runner.kv.free(kv)
+    return statistics.median(times) * 1e3
+
+
+def draw_ms(runner: ModelRunner, asked: dict[str, float], draw: Draw) -> float:
+    """The median of drawing a token for each of some rows, given what the model says after different prompts."""
+    kvs = [kv for _ in range(DRAWN_ROWS) if (kv := runner.kv.allocate(PROMPT_TOKENS))]
+    prompts = [list(range(100 + index, 100 + index + PROMPT_TOKENS)) for index in range(DRAWN_ROWS)]
+    logits = runner.step([StepRow(kv, prompt, 0, None, True) for kv, prompt in zip(kvs, prompts, strict=True)])
+    states = [SamplingState(SamplingParams(**asked, seed=index), [], []) for index in range(DRAWN_ROWS)]
+    times = []
+    for _ in range(STEPS):
+        started = time.perf_counter()
+        draw(logits, states)
         times.append(time.perf_counter() - started)
     for kv in kvs:
         runner.kv.free(kv)

@@ -54,10 +54,51 @@ static double weigh(const float *logits, int64_t n, float highest, float scale, 
     return sum;
 }
 
-static int compare(const void *one, const void *other) {
-    const candidate *a = one, *b = other;
-    if (a->logit != b->logit) return a->logit < b->logit ? 1 : -1;
-    return a->token < b->token ? -1 : 1;
+static inline int is_before(candidate one, candidate other) {
+    return one.logit > other.logit || (one.logit == other.logit && one.token < other.token);
+}
+
+static inline void swap(candidate *one, candidate *other) {
+    candidate kept = *one;
+    *one = *other;
+    *other = kept;
+}
+
+/* Bring the likeliest candidates forward, as many as reach `target` together, the least likely of them last, and say how
+ * many. Each counts as its weight, or as one. Quickselect (Hoare, Algorithm 65), by sums. */
+static int64_t reach_target(candidate *found, int64_t count, double target, int as_one) {
+    int64_t low = 0, high = count;
+    double before = 0;
+    while (high - low > 1) {
+        candidate *first = found + low, *middle = found + (low + high) / 2, *last = found + high - 1;
+        if (is_before(*middle, *first)) swap(middle, first);
+        if (is_before(*last, *first)) swap(last, first);
+        if (is_before(*middle, *last)) swap(middle, last);
+        candidate pivot = *last;
+        double sum = 0, own = as_one ? 1 : pivot.weight;
+        int64_t place = low;
+        for (int64_t at = low; at < high - 1; at++)
+            if (is_before(found[at], pivot)) {
+                sum += as_one ? 1 : found[at].weight;
+                swap(found + place++, found + at);
+            }
+        swap(found + place, last);
+        if (before + sum >= target) {
+            high = place;
+        } else if (before + sum + own >= target) {
+            return place + 1;
+        } else {
+            before += sum + own;
+            low = place + 1;
+        }
+    }
+    return high;
+}
+
+static double weight_of(const candidate *found, int64_t count) {
+    double sum = 0;
+    for (int64_t at = 0; at < count; at++) sum += found[at].weight;
+    return sum;
 }
 
 /* Of all tokens, in their order. */
@@ -96,8 +137,8 @@ static void collect(const float *logits, int64_t n, float highest, float scale, 
 /* Of the top_k likeliest, and of these the likeliest that together reach top_p (arXiv 1904.09751), best first. */
 static int64_t draw_of_few(const drawing *of, int64_t n, float highest) {
     float scale = of->scale, reach = FIRST_LOOK;
-    int64_t count, top_k = of->top_k, nucleus = 0, at = 0;
-    double all = top_k < n ? 0 : weigh(of->logits, n, highest, scale, INFINITY, &count), sum = 0;
+    int64_t count, top_k = of->top_k;
+    double all = top_k < n ? 0 : weigh(of->logits, n, highest, scale, INFINITY, &count);
     for (;; reach *= 2) {
         double near = weigh(of->logits, n, highest, scale, reach, &count);
         if (reach > FARTHEST || (top_k < n ? count >= top_k : near >= of->top_p * all)) break;
@@ -105,13 +146,13 @@ static int64_t draw_of_few(const drawing *of, int64_t n, float highest) {
     candidate *found = malloc(count * sizeof *found + 1);
     if (!found || !count) return free(found), 0;
     collect(of->logits, n, highest, scale, reach, found);
-    qsort(found, count, sizeof *found, compare);
-    if (top_k < n)
-        for (int64_t each = 0; each < count && each < top_k; each++) all += found[each].weight;
-    while (nucleus < count && nucleus < top_k && sum < of->top_p * all) sum += found[nucleus++].weight;
-    double end = of->share * sum;
-    for (sum = 0; at < nucleus && sum < end; at++) sum += found[at].weight;
-    int64_t token = found[at ? at - 1 : 0].token;
+    if (top_k < n) {
+        count = reach_target(found, count, top_k, 1);
+        all = weight_of(found, count);
+    }
+    count = reach_target(found, count, of->top_p * all, 0);
+    count = reach_target(found, count, of->share * weight_of(found, count), 0);
+    int64_t token = found[count - 1].token;
     free(found);
     return token;
 }
