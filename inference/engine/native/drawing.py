@@ -34,7 +34,8 @@ class NativeDraw:
         for row, drawing in zip(rows, drawings, strict=True):
             params = states[row].params
             top_k = min(params.top_k, vocabulary) if params.top_k > 0 else vocabulary + 1
-            at = (first + row * size, 1 / params.temperature, params.top_p, states[row].draw(), top_k)
-            drawing.logits, drawing.scale, drawing.top_p, drawing.share, drawing.top_k = at
+            drawing.logits = first + row * size
+            drawing.scale, drawing.top_p, drawing.top_k = 1 / params.temperature, params.top_p, top_k
+            drawing.share = states[row].draw()
         self.draw(ctypes.addressof(drawings), len(rows), vocabulary)
         return {row: drawing.token for row, drawing in zip(rows, drawings, strict=True)}
