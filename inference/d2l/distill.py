@@ -91,8 +91,7 @@ def distill(
     """
     progress(0.0, "Reading the document")
     engine = Engine(EngineConfig(model_folder))
-    engine.start()
-    try:
+    with engine.running():
         pieces = sentences(document, engine.tokenizer)
         tokens = sum(len(piece) for piece in pieces)
         if tokens > LONGEST_DOCUMENT:
@@ -100,8 +99,6 @@ def distill(
         progress(0.05, "Asking itself questions about it")
         exercise = prepare(engine, pieces, seed)
         internalizer = best_that_fits(hypernetworks, engine, model_folder.name)
-    finally:
-        engine.stop()  # beside its thread, this one's OpenMP workers would sleep between any two operations
     if cancelled():
         raise Cancelled
     model = frozen_model(model_folder, engine.runner.decoder, torch.float32)

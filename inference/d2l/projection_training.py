@@ -58,6 +58,7 @@ def train_projections(
 ) -> Projections:
     """
     Args:
+        engine: runs while it is asked only.
         model: the engine's, of transformers.
         chats: ordinary ones, to be left as they are.
 
@@ -73,7 +74,8 @@ def train_projections(
 
     def loss(step: int) -> Tensor:
         draw = random.Random(f"{settings.seed} projections {step}")
-        pages = drawn_pages(engine, reader, salience, draw, settings.documents)
+        with engine.running():
+            pages = drawn_pages(engine, reader, salience, draw, settings.documents)
         chosen = [[draw.randrange(len(chats)) for _ in range(ORDINARY)] for _ in pages]
         rows = [[*page.chats, *(chats[each] for each in of_row)] for page, of_row in zip(pages, chosen, strict=True)]
         inputs, keys_and_values, is_used = padded([page.reading for page in pages], slots, model.device)

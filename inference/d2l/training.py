@@ -34,30 +34,28 @@ def train(
         EngineError: the model cannot be loaded.
     """
     engine = Engine(EngineConfig(model_folder))
-    engine.start()
-    try:
-        reader = Reader(engine.runner.decoder, engine.tokenizer)
-        descent = Descent(out.with_suffix(".part"), settings, progress, cancelled)
-        salience = train_salience(reader, settings, descent)
+    reader = Reader(engine.runner.decoder, engine.tokenizer)
+    descent = Descent(out.with_suffix(".part"), settings, progress, cancelled)
+    salience = train_salience(reader, settings, descent)
+    with engine.running():
         chats = ordinary_chats(engine, settings.seed)
-        descent.check()
-        model = frozen_model(model_folder, reader.decoder)
-        flags = find_flags(model, reader.spec.norm_offset, reader.opening, chats)
-        descent.check()
-        learned = train_projections(engine, reader, model, salience, flags, chats, settings, descent)
-        weights, biases = learned.stacked()
-        network = Hypernetwork(
-            salience=salience,
-            flags=flags,
-            projections=weights,
-            bias=biases,
-            base=mean_embedding(reader.decoder),
-            base_name=model_folder.name,
-        )
+    descent.check()
+    model = frozen_model(model_folder, reader.decoder)
+    flags = find_flags(model, reader.spec.norm_offset, reader.opening, chats)
+    descent.check()
+    learned = train_projections(engine, reader, model, salience, flags, chats, settings, descent)
+    weights, biases = learned.stacked()
+    network = Hypernetwork(
+        salience=salience,
+        flags=flags,
+        projections=weights,
+        bias=biases,
+        base=mean_embedding(reader.decoder),
+        base_name=model_folder.name,
+    )
+    with engine.running():
         found = measure(engine, network, settings.seed, cancelled)
-        made: dict[str, Any] = {"settings": asdict(settings), "score": found.as_dict()}
-        replace(network, made=made).save(out)
-        descent.part.unlink(missing_ok=True)
-        return found
-    finally:
-        engine.stop()
+    made: dict[str, Any] = {"settings": asdict(settings), "score": found.as_dict()}
+    replace(network, made=made).save(out)
+    descent.part.unlink(missing_ok=True)
+    return found

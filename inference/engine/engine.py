@@ -4,8 +4,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -88,14 +89,24 @@ class Engine:
         self.arrivals: list[Sequence] = []
         self.cancels: set[str] = set()
         self.calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
+        self.thread: threading.Thread
 
     def start(self) -> None:
-        """Start the engine's thread; returns once the model has computed a first few steps."""
+        """Start the engine's thread, also after a stop; returns once the model has computed a first few steps."""
+        self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
         with self.inbox:
             self.state = "running"
         self.thread.start()
         self.between_steps(self.warm_up)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start, and stop in the end: beside the engine's thread another's OpenMP workers sleep between operations."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
 
     def drain(self, timeout_s: float) -> bool:
         """Refuse new requests and wait for those taken. False: some were still running after `timeout_s`."""

@@ -245,6 +245,18 @@ def test_an_engine_that_does_not_run_refuses(tiny_llama: Path, tiny_adapters: li
     engine.stop()
 
 
+def test_an_engine_runs_again_after_a_stop(tiny_llama: Path, tiny_adapters: list[Path]) -> None:
+    engine = Engine(EngineConfig(tiny_llama, device="cpu"))
+    with engine.running():
+        engine.load_adapter("a", tiny_adapters[0])
+        first = ask(engine, random_prompt(15, 10), "a", max_tokens=8).wait()
+    with pytest.raises(EngineStopped):
+        ask(engine, [5])
+    with engine.running():
+        again = ask(engine, random_prompt(15, 10), "a", max_tokens=8).wait()
+    assert again.tokens == first.tokens
+
+
 def test_a_failing_step_fails_its_requests_and_the_engine_goes_on(
     engine: Engine, tiny_adapters: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
