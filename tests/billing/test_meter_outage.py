@@ -55,10 +55,12 @@ def await_replay(meter: Meter) -> None:
     assert meter.spool.size == 0
 
 
-def recorded() -> list[int]:
-    """The output tokens of the events, in the order in which they were written."""
+def recorded(workspace: Workspace) -> list[int]:
+    """The output tokens of the workspace's events, in the order in which they were written."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT output_tokens FROM billing_usageevent ORDER BY ctid")
+        cursor.execute(
+            "SELECT output_tokens FROM billing_usageevent WHERE workspace_id = %s ORDER BY ctid", [workspace.pk]
+        )
         return [tokens for (tokens,) in cursor.fetchall()]
 
 
@@ -67,13 +69,13 @@ def test_it_works(meter: Meter, workspace: Workspace, outage: Outage) -> None:
     outage.begin()
     for tokens in range(2, 7):
         serve(meter, workspace, tokens).result(WAIT_S)
-    assert recorded() == [1]
+    assert recorded(workspace) == [1]
     assert meter.spool.size > 0
     outage.end()
     await_replay(meter)
-    assert recorded() == [1, 2, 3, 4, 5, 6]
+    assert recorded(workspace) == [1, 2, 3, 4, 5, 6]
     serve(meter, workspace, 7).result(WAIT_S)
-    assert recorded() == [1, 2, 3, 4, 5, 6, 7]
+    assert recorded(workspace) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_what_is_spooled_outlives_the_server(
@@ -85,10 +87,10 @@ def test_what_is_spooled_outlives_the_server(
     open_still.progress(input_tokens=1, output_tokens=2)
     meter.stop()
     assert meter.start() == 1
-    assert recorded() == []
+    assert recorded(workspace) == []
     outage.end()
     await_replay(meter)
-    assert sorted(recorded()) == [1, 2]
+    assert sorted(recorded(workspace)) == [1, 2]
 
 
 def test_a_replay_cut_short_is_repeated_and_doubles_nothing(
@@ -104,4 +106,4 @@ def test_a_replay_cut_short_is_repeated_and_doubles_nothing(
     (tmp_path / "events").write_bytes(spooled)
     meter.start()
     await_replay(meter)
-    assert recorded() == [1, 2, 3]
+    assert recorded(workspace) == [1, 2, 3]
