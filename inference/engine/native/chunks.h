@@ -6,10 +6,12 @@ typedef struct {
 } chunk;
 
 #if defined(ELEMENT_BF16) && defined(__AMX_BF16__)
-#define EDGE 16             /* rows of a tile, and its columns of float32 */
+#include "tiles.h"
+
+#define EDGE 16                /* rows of a tile, and its columns of float32 */
 #define TILE (2 * EDGE * EDGE) /* its elements */
-#define KEYS (2 * EDGE)     /* that are attended to at a time */
-#define MOST_QUERIES 96     /* that keys are packed for */
+#define KEYS (2 * EDGE)        /* that are attended to at a time */
+#define MOST_QUERIES 96        /* that keys are packed for */
 
 /* Queries [block, EDGE, n] of tokens on one key head; of each the end of what it sees and where that begins, the highest
  * score so far, and lane by lane what the others weigh beside it. answer: [block, n / EDGE] tiles. */
@@ -154,25 +156,12 @@ static void attend_tokens(const element *qkv, const place *places, chunk tokens,
     }
 }
 
-static void configure_tiles(void) {
-    struct {
-        uint8_t palette, first_row, reserved[14];
-        uint16_t bytes[16];
-        uint8_t rows[16];
-    } __attribute__((packed, aligned(64))) shape = {.palette = 1};
-    for (int at = 0; at < 8; at++) {
-        shape.bytes[at] = 64;
-        shape.rows[at] = EDGE;
-    }
-    _tile_loadconfig(&shape);
-}
-
 /* Out [.., heads * n] at the tokens of all chunks. Needs the kernel's permission (tile_products.c). */
 static void attend_chunks_part(const element *qkv, const place *places, const chunk *chunks, element *out,
                                int64_t count, int64_t layer, int64_t heads, int64_t kv_heads, int64_t n,
                                int64_t window, double scale) {
     int64_t at_once = MOST_QUERIES / (heads / kv_heads);
-    configure_tiles();
+    configure(EDGE, EDGE);
     for (int64_t index = 0; index < count; index++) {
         chunk of = chunks[index];
         int64_t pieces = (of.count + at_once - 1) / at_once;

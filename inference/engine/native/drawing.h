@@ -1,8 +1,8 @@
 /* Drawing tokens from logits by inverting their cumulative distribution, each row by itself. */
 #include <stdlib.h>
 
-#define PART 512       /* logits whose probabilities are summed in float32 */
-#define FIRST_LOOK 4.0f  /* nats below the likeliest */
+#define PART 512        /* logits whose probabilities are summed in float32 */
+#define FIRST_LOOK 4.0f /* nats below the likeliest */
 #define FARTHEST 100.0f /* what lies further below has a probability of nothing in float32 */
 
 /* share: in (0, 1], of the probability up to the token that is drawn, it included. top_k: more than the vocabulary where

@@ -10,6 +10,7 @@
 #include "team.h"
 #include "lora.h"
 #include "fetching.h"
+#include "tiles.h"
 #include "quantized.h"
 
 #define PASS (2 * SIDE) /* tokens and outputs that are multiplied at a time */
@@ -111,20 +112,6 @@ static inline const uint16_t *widen_eight(const void *tile, uint16_t *to) {
 static inline const uint16_t *widen_sixteen(const void *tile, uint16_t *to) {
     (void)to;
     return tile;
-}
-
-/* Registers 0 to 3 hold the sums of two blocks of tokens by two of outputs, 4 and 5 inputs, 6 and 7 weights. */
-static void configure(int64_t upper, int64_t lower) {
-    struct {
-        uint8_t palette, first_row, reserved[14];
-        uint16_t bytes[16];
-        uint8_t rows[16];
-    } __attribute__((packed, aligned(64))) shape = {.palette = 1};
-    for (int at = 0; at < 8; at++) {
-        shape.bytes[at] = 64;
-        shape.rows[at] = at == 0 || at == 1 || at == 4 ? upper : at == 6 || at == 7 ? SIDE : lower ? lower : 1;
-    }
-    _tile_loadconfig(&shape);
 }
 
 /* number: the bytes of an output, a bfloat16 or a float32. */
