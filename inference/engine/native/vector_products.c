@@ -23,6 +23,7 @@
 #define TOGETHER 6
 #define SUMS 12
 #endif
+#define IN_FLIGHT 8 /* sums that are made at the same time: with no more than these, each waits for itself */
 #define FOURS 8 /* numbers of 4 bits in a word */
 #define EIGHTS 4
 
@@ -212,37 +213,46 @@ INLINE void add_sums(const float *x, int64_t in, const float *weights, float *su
             keep(sums + token * PASS + side * LANES, of_token[token][side]);
 }
 
+/* So many of a token's vectors that the sums of `count` tokens stay in registers. */
+INLINE int vectors_at_once(int64_t count) { return count * PASS / LANES <= SUMS ? PASS / LANES : 2; }
+
 /* sums [count, PASS] += x [count, depth] weights [depth, PASS], in as many parts as registers ask for. */
 INLINE void add_few(const float *x, int64_t in, const float *weights, float *sums, int64_t depth, int count,
                     fetching *more) {
     const char *ahead = next_lines(more);
     int64_t pace = more->lines * LINE / depth;
-    int vectors = count * PASS / LANES <= SUMS ? PASS / LANES : 2;
+    int vectors = vectors_at_once(count);
     for (int side = 0; side < PASS; side += vectors * LANES, pace = 0)
         add_sums(x, in, weights + side, sums + side, depth, count, vectors, ahead, pace);
 }
 
-#define LAST(count) \
+#define FEW(count) \
     case count: \
         add_few(x, in, weights, sums, depth, count, more); \
         break;
 
+/* How many of the tokens that are left are multiplied next: so many that no part has too few sums in the end. */
+static inline int64_t next_few(int64_t tokens) {
+    int64_t rest = tokens % TOGETHER;
+    return tokens <= TOGETHER ? tokens : rest && rest * vectors_at_once(rest) <= IN_FLIGHT ? TOGETHER - 1 : TOGETHER;
+}
+
 /* The same of any number of tokens. */
 static void add_products(const float *x, int64_t in, const float *weights, float *sums, int64_t depth, int64_t tokens,
                          fetching *more) {
-    for (; tokens >= TOGETHER; tokens -= TOGETHER, x += TOGETHER * in, sums += TOGETHER * PASS)
-        add_few(x, in, weights, sums, depth, TOGETHER, more);
-    switch (tokens) {
-        LAST(1)
-        LAST(2)
-        LAST(3)
-        LAST(4)
-        LAST(5)
+    for (int64_t count; (count = next_few(tokens)); tokens -= count, x += count * in, sums += count * PASS)
+        switch (count) {
+            FEW(1)
+            FEW(2)
+            FEW(3)
+            FEW(4)
+            FEW(5)
+            FEW(6)
 #if TOGETHER == 8
-        LAST(6)
-        LAST(7)
+            FEW(7)
+            FEW(8)
 #endif
-    }
+        }
 }
 
 typedef struct {
