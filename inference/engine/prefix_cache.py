@@ -4,9 +4,11 @@ from torch import Tensor
 
 from inference.engine.adapter_pool import Adapter
 from inference.engine.kv_cache import KVCache
+from inference.engine.recency import Recency
 from inference.engine.sequence import Sequence
 
 BLOCK = 16  # tokens that are kept, found and dropped together
+FOR_REUSED = 2  # one place of so many is for blocks that were found again
 
 Root = tuple[Adapter | None, str]
 
@@ -14,9 +16,10 @@ Root = tuple[Adapter | None, str]
 class Block:
     """A block of tokens behind all those of its parents; what it holds depends on them too."""
 
-    __slots__ = ("children", "kv", "parent", "tokens")
+    __slots__ = ("children", "kv", "parent", "root", "tokens")
 
-    def __init__(self, parent: "Block | None", tokens: tuple[int, ...], kv: Tensor | None) -> None:
+    def __init__(self, root: Root, parent: "Block | None", tokens: tuple[int, ...], kv: Tensor | None) -> None:
+        self.root = root
         self.parent = parent
         self.tokens = tokens
         self.kv = kv
@@ -30,14 +33,14 @@ class PrefixCache:
     has the very same tokens: they are compared, not only their hashes.
 
     Args:
-        budget_tokens: kept at most; the least recently used blocks make way.
+        budget_tokens: kept at most; the least recently used blocks make way, those that were found again last.
     """
 
     def __init__(self, kv: KVCache, budget_tokens: int) -> None:
         self.kv = kv
         self.capacity = budget_tokens // BLOCK
         self.roots: dict[Root, Block] = {}
-        self.blocks: dict[Block, Root] = {}  # the least recently used first, children before their parents
+        self.blocks: Recency[Block] = Recency(self.capacity // FOR_REUSED)  # children before their parents
 
     @property
     def used_tokens(self) -> int:
@@ -54,7 +57,8 @@ class PrefixCache:
         for index, block in enumerate(path):
             assert block.kv is not None
             self.kv.copy_in(sequence.kv, index * BLOCK, block.kv)
-        self.touch(path)
+        for block in reversed(path):
+            self.blocks.reuse(block)
         return len(path) * BLOCK
 
     def save(self, sequence: Sequence) -> None:
@@ -65,22 +69,22 @@ class PrefixCache:
         root = root_of(sequence)
         path = self.known(sequence, sequence.computed)
         self.touch(path)
-        block = path[-1] if path else self.roots.setdefault(root, Block(None, (), None))
+        block = path[-1] if path else self.roots.setdefault(root, Block(root, None, (), None))
         for index in range(len(path), sequence.computed // BLOCK):
             if not self.make_room(path):
                 break
             start, stop = index * BLOCK, (index + 1) * BLOCK
             tokens = tuple(sequence.tokens[start:stop])
-            child = Block(block, tokens, self.kv.copy_out(sequence.kv, start, stop))
+            child = Block(root, block, tokens, self.kv.copy_out(sequence.kv, start, stop))
             block.children[tokens] = block = child
-            self.blocks[block] = root
+            self.blocks.touch(block)
             path.append(block)
         self.touch(path)
 
     def drop_adapter(self, adapter: Adapter) -> None:
         """Forget everything that was computed through the adapter."""
-        for block in [block for block, root in self.blocks.items() if root[0] is adapter]:
-            del self.blocks[block]
+        for block in [block for block in self.blocks if block.root[0] is adapter]:
+            self.blocks.remove(block)
             block.parent = None  # parents know their children: as cycles, all would stay until a full collection
         self.roots = {root: block for root, block in self.roots.items() if root[0] is not adapter}
 
@@ -98,16 +102,16 @@ class PrefixCache:
     def touch(self, path: list[Block]) -> None:
         """Mark as used just now, parents last, so that none makes way before its children."""
         for block in reversed(path):
-            self.blocks[block] = self.blocks.pop(block)
+            self.blocks.touch(block)
 
     def make_room(self, path: list[Block]) -> bool:
-        """Room for one more block, by forgetting the least recently used; False: there are only those of `path`."""
+        """Room for one more block, by forgetting another; False: the next to be forgotten is one of `path`."""
         if len(self.blocks) < self.capacity:
             return True
-        if len(self.blocks) == len(path):
-            return False
         block = next(iter(self.blocks))
-        del self.blocks[block]
+        if block in path:
+            return False
+        self.blocks.remove(block)
         assert block.parent is not None
         del block.parent.children[block.tokens]
         return True

@@ -1,6 +1,7 @@
 """What was computed before is found again, by the same tenant on the same adapter only."""
 
 import gc
+import random
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,32 @@ def test_the_least_recently_used_makes_way_its_end_first(small: Engine) -> None:
         cached(small, prompt)
     assert small.stats().prefix_used_tokens == 5 * BLOCK
     assert [cached(small, prompt) for prompt in (first, third, second)] == [2 * BLOCK, 2 * BLOCK, BLOCK]
+
+
+def test_a_burst_does_not_drive_out_what_is_asked_for_again_and_again(small: Engine) -> None:
+    shared = random_prompt(19, 2 * BLOCK + 1)
+    assert [cached(small, shared), cached(small, shared)] == [0, 2 * BLOCK]
+    for seed in range(20, 26):
+        cached(small, random_prompt(seed, 4 * BLOCK))
+    assert cached(small, shared) == 2 * BLOCK
+
+
+def test_what_was_once_asked_for_often_makes_way_in_the_end(small: Engine) -> None:
+    prompts = [random_prompt(seed, 2 * BLOCK + 1) for seed in range(26, 29)]
+    for prompt in prompts:
+        assert [cached(small, prompt), cached(small, prompt)] == [0, 2 * BLOCK]
+    assert cached(small, prompts[0]) < 2 * BLOCK
+
+
+def test_every_block_that_is_kept_can_be_found(small: Engine) -> None:
+    draw = random.Random(0)
+    shared = random_prompt(29, 6 * BLOCK)
+    for seed in range(60):
+        cached(small, [*shared[: draw.randrange(6) * BLOCK], *random_prompt(seed % 7, draw.randrange(1, 3 * BLOCK))])
+        found = list(small.prefixes.roots.values())
+        for block in found:
+            found += block.children.values()
+        assert set(small.prefixes.blocks) == {block for block in found if block.parent}
 
 
 def test_of_a_prompt_beyond_the_budget_its_beginning_is_kept(small: Engine) -> None:
