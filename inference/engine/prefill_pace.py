@@ -1,6 +1,7 @@
 """How many prompt tokens fit into a step without the streams in it noticing."""
 
 LONGEST_STEP = 1.75  # in usual steps; answers may wait for 3, and timings scatter by half
+BURST = 4  # streams that one of several who wait for their first token outweighs
 LEAST = 16
 WEIGHT = 0.2  # of the newest observation
 
@@ -24,12 +25,12 @@ class PrefillPace:
 
         Args:
             streams: answers that wait for their next token.
-            beginners: requests that could have their first. Where they are more, they count for more: were a
-                burst let in at a trickle, everyone in it would wait longer.
+            beginners: requests that could have their first. One waits for its turn. A burst is let in at once where
+                it outweighs the streams: at a trickle those would wait as long in all, and everyone in it longer.
         """
         if not streams or not self.step_s or not self.token_s:
             return self.most
-        slack = LONGEST_STEP * max(1.0, beginners / streams) - 1
+        slack = LONGEST_STEP * max(1.0, BURST * (beginners - 1) / streams) - 1
         return max(min(LEAST, self.most), min(self.most, int(slack * self.usual_s(streams) / self.token_s)))
 
     def observe(self, seconds: float, streams: int, prompt_tokens: int) -> None:

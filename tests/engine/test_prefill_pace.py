@@ -29,8 +29,17 @@ def test_a_slow_prompt_still_gets_on(pace: PrefillPace) -> None:
     assert pace.budget(1, 1) == LEAST
 
 
-def test_a_burst_is_let_in_at_once_where_few_are_kept_waiting_by_it(pace: PrefillPace) -> None:
+def test_a_burst_is_let_in_at_once_where_it_outweighs_the_streams(pace: PrefillPace) -> None:
     assert pace.budget(1, 15) == 256
+    assert pace.budget(1, 2) == 256
+
+
+def test_beside_many_streams_a_few_who_begin_wait_as_one_does() -> None:
+    pace = PrefillPace(4096)
+    pace.observe(0.040, 16, 0)
+    pace.observe(0.040 + 0.0100, 16, 100)
+    assert pace.budget(16, 5) == pace.budget(16, 1) == pytest.approx(300, abs=1)
+    assert pace.budget(16, 9) == pytest.approx(1000, abs=1)
 
 
 def test_it_follows_the_machine(pace: PrefillPace) -> None:
