@@ -21,14 +21,19 @@ from inference.engine.adapter_file import read_adapter
 from inference.engine.config import EngineConfig
 from inference.engine.lora import Slot
 from inference.engine.model_runner import ModelRunner, StepRow
-from inference.engine.sampler import Draw, SamplingState, draw_tokens
+from inference.engine.sampler import Choice, SamplingState, TorchChoice
 from inference.engine.sampling import SamplingParams
 
 PROMPT_TOKENS = 40
 STEPS = 60
 COMPARED = 4
-DRAWN_ROWS = 16
-DRAWN = ({"temperature": 1.0}, {"temperature": 0.7, "top_p": 0.9}, {"temperature": 2.0, "top_p": 0.9})
+CHOSEN_ROWS = 16
+CHOSEN = (
+    {"temperature": 0.0},
+    {"temperature": 1.0},
+    {"temperature": 0.7, "top_p": 0.9},
+    {"temperature": 2.0, "top_p": 0.9},
+)
 
 
 def main() -> None:
@@ -53,11 +58,11 @@ def main() -> None:
                 f"batch {batch:2}: base {base:.2f} ms, {batch} adapters {mixed:.2f} ms a step; "
                 f"adapters / base in tokens a second {base / mixed:.2f}"
             )
-        for asked in DRAWN:
-            engine, by_torch = draw_ms(runner, asked, runner.draw), draw_ms(runner, asked, draw_tokens)
+        for asked in CHOSEN:
+            engine, by_torch = choose_ms(runner, asked, runner.choice), choose_ms(runner, asked, TorchChoice())
             how = ", ".join(f"{name} {value}" for name, value in asked.items())
             out.print(
-                f"{DRAWN_ROWS} tokens at {how}: drawn in {engine:.2f} ms, by torch's operations in {by_torch:.2f}"
+                f"{CHOSEN_ROWS} tokens at {how}: chosen in {engine:.2f} ms, by torch's operations in {by_torch:.2f}"
             )
 
 
@@ -109,16 +114,17 @@ def step_ms(runner: ModelRunner, slots: Sequence[Slot | None]) -> float:
     return statistics.median(times) * 1e3
 
 
-def draw_ms(runner: ModelRunner, asked: dict[str, float], draw: Draw) -> float:
-    """The median of drawing a token for each of some rows, given what the model says after different prompts."""
-    kvs = [kv for _ in range(DRAWN_ROWS) if (kv := runner.kv.allocate(PROMPT_TOKENS))]
-    prompts = [list(range(100 + index, 100 + index + PROMPT_TOKENS)) for index in range(DRAWN_ROWS)]
+def choose_ms(runner: ModelRunner, asked: dict[str, float], choice: Choice) -> float:
+    """The median of choosing a token for each of some rows, given what the model says after different prompts."""
+    kvs = [kv for _ in range(CHOSEN_ROWS) if (kv := runner.kv.allocate(PROMPT_TOKENS))]
+    prompts = [list(range(100 + index, 100 + index + PROMPT_TOKENS)) for index in range(CHOSEN_ROWS)]
     logits = runner.step([StepRow(kv, prompt, 0, None, True) for kv, prompt in zip(kvs, prompts, strict=True)])
-    states = [SamplingState(SamplingParams(**asked, seed=index), [], []) for index in range(DRAWN_ROWS)]
+    states = [SamplingState(SamplingParams(**asked, seed=index), [], []) for index in range(CHOSEN_ROWS)]
     times = []
     for _ in range(STEPS):
         started = time.perf_counter()
-        draw(logits, states)
+        choice.likeliest(logits)
+        choice.draw(logits, states)
         times.append(time.perf_counter() - started)
     for kv in kvs:
         runner.kv.free(kv)

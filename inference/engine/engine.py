@@ -293,7 +293,7 @@ class Engine:
         try:
             logits = self.runner.step([self.row(chunk) for chunk in chunks])
             states = [sequence.sampling for sequence in sampling]
-            sampled = sample(logits, states, self.runner.draw) if states else []
+            sampled = sample(logits, states, self.runner.choice) if states else []
         except Exception as error:
             log.exception("A step of %d rows failed", len(chunks))
             for chunk in chunks:

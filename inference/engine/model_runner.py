@@ -29,7 +29,7 @@ class ModelRunner:
         self.kv = kv
         self.lora = lora
         self.builder = StepBuilder(decoder.operations, kv.device)
-        self.draw = decoder.operations.draw
+        self.choice = decoder.operations.choice
 
     @classmethod
     def load(

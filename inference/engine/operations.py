@@ -16,7 +16,7 @@ from inference.engine.native.kernels import fits, kernels
 from inference.engine.native.layers import NativeLayers
 from inference.engine.native.operations import NativeOperations
 from inference.engine.norm import Norm, rms_norm
-from inference.engine.sampler import Draw, draw_tokens
+from inference.engine.sampler import Choice, TorchChoice
 from inference.engine.step import Attention, Placed, Plan
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ class Operations(Protocol):
 
     Attributes:
         rotations: of each of the model's `ropes`.
-        draw: draws tokens from logits.
+        choice: of tokens.
     """
 
     rotations: Sequence[Rotation]
-    draw: Draw
+    choice: Choice
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         """A linear layer in the model's dtype, of a weight [out, in] in any and a bias [out] in that one."""
@@ -80,7 +80,7 @@ class TorchOperations:
         self.spec, self.dtype = spec, dtype
         self.rotations: Sequence[Rotation] = [rotation(rope, max_len, dtype, device) for rope in spec.ropes]
         self.arrange = arrange
-        self.draw: Draw = draw_tokens
+        self.choice: Choice = TorchChoice()
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         return linear(weight.to(self.dtype), bias)

@@ -1,8 +1,9 @@
 """The next token of every row of a step, chosen for all of them at once."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -70,7 +71,16 @@ class SamplingState:
             self.counts.add(token)
 
 
-Draw = Callable[[Tensor, Sequence[SamplingState]], dict[int, int]]  # see `draw_tokens`
+class Choice(Protocol):
+    """How tokens are chosen from logits [rows, vocabulary], float32."""
+
+    def likeliest(self, logits: Tensor) -> tuple[list[int], list[bool]]:
+        """Each row's likeliest token, the first of several, and whether there is one: if its logit is finite, and none
+        of the row is NaN.
+        """
+
+    def draw(self, logits: Tensor, states: Sequence[SamplingState]) -> dict[int, int]:
+        """Draw a token in each row that is not greedy, by inverting the cumulative distribution: the token of each."""
 
 
 @dataclass(frozen=True)
@@ -91,26 +101,23 @@ class Sampled:
 
 
 @torch.inference_mode()
-def sample(logits: Tensor, states: Sequence[SamplingState], draw: Draw) -> list[Sampled]:
+def sample(logits: Tensor, states: Sequence[SamplingState], choice: Choice) -> list[Sampled]:
     """Choose a token for each row and count it in the row's state.
 
     Args:
         logits: [rows, vocabulary] float32; overwritten.
         states: of the same rows.
-        draw: `draw_tokens` or what does the same.
     """
     logprobs: dict[int, TokenLogprob] = {}
     if all(state.plain for state in states):
-        best, tokens = logits.max(dim=-1)
-        chosen, finite = tokens.tolist(), torch.isfinite(best).tolist()
+        chosen, finite = choice.likeliest(logits)
     else:
         reporting = [row for row, state in enumerate(states) if state.params.logprobs]
         raw = logits[reporting].log_softmax(dim=-1)
         penalise(logits, states)
         withhold_eos(logits, states)
-        best, tokens = logits.max(dim=-1)
-        chosen, finite = tokens.tolist(), torch.isfinite(best).tolist()
-        for row, token in draw(logits, states).items():
+        chosen, finite = choice.likeliest(logits)
+        for row, token in choice.draw(logits, states).items():
             chosen[row] = token
         if reporting:
             logprobs = report(raw, reporting, chosen, states)
@@ -176,20 +183,26 @@ def drawn_rows(states: Sequence[SamplingState]) -> list[int]:
     return [row for row, state in enumerate(states) if not state.params.greedy]
 
 
-def draw_tokens(logits: Tensor, states: Sequence[SamplingState]) -> dict[int, int]:
-    """Draw a token in each row that is not greedy, by inverting the cumulative distribution: the token of each."""
-    drawn: dict[int, int] = {}
-    whole = [row for row in drawn_rows(states) if not narrows(states[row].params)]
-    narrowed = [row for row in drawn_rows(states) if narrows(states[row].params)]
-    if whole:
-        scaled = logits[whole] / column([states[row].params.temperature for row in whole], logits)
-        picks = invert(scaled.softmax(dim=-1).cumsum(dim=-1), [states[row].draw() for row in whole])
-        drawn.update(zip(whole, picks[:, 0].tolist(), strict=True))
-    if narrowed:
-        scaled = logits[narrowed] / column([states[row].params.temperature for row in narrowed], logits)
-        tokens = draw_narrowed(scaled, [states[row] for row in narrowed])
-        drawn.update(zip(narrowed, tokens, strict=True))
-    return drawn
+class TorchChoice:
+    """See `Choice`; by torch's own operations."""
+
+    def likeliest(self, logits: Tensor) -> tuple[list[int], list[bool]]:
+        best, tokens = logits.max(dim=-1)
+        return tokens.tolist(), torch.isfinite(best).tolist()
+
+    def draw(self, logits: Tensor, states: Sequence[SamplingState]) -> dict[int, int]:
+        drawn: dict[int, int] = {}
+        whole = [row for row in drawn_rows(states) if not narrows(states[row].params)]
+        narrowed = [row for row in drawn_rows(states) if narrows(states[row].params)]
+        if whole:
+            scaled = logits[whole] / column([states[row].params.temperature for row in whole], logits)
+            picks = invert(scaled.softmax(dim=-1).cumsum(dim=-1), [states[row].draw() for row in whole])
+            drawn.update(zip(whole, picks[:, 0].tolist(), strict=True))
+        if narrowed:
+            scaled = logits[narrowed] / column([states[row].params.temperature for row in narrowed], logits)
+            tokens = draw_narrowed(scaled, [states[row] for row in narrowed])
+            drawn.update(zip(narrowed, tokens, strict=True))
+        return drawn
 
 
 def narrows(params: SamplingParams) -> bool:

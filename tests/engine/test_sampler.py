@@ -7,22 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from inference.engine.native.drawing import NativeDraw
-from inference.engine.native.kernels import apart, kernels
-from inference.engine.sampler import Draw, SamplingState, TokenCounts, draw_tokens, sample
+from inference.engine.native.drawing import NativeChoice
+from inference.engine.native.kernels import kernels
+from inference.engine.sampler import Choice, SamplingState, TokenCounts, TorchChoice, sample
 from inference.engine.sampling import SamplingParams
 
 VOCABULARY = 300
 EOS = 2
 LIBRARY = kernels(torch.float32)
-DRAWS: dict[str, Draw] = {"torch": draw_tokens}
+CHOICES: dict[str, Choice] = {"torch": TorchChoice()}
 if LIBRARY:
-    DRAWS["compiled"] = NativeDraw(apart(LIBRARY, "draw"))
+    CHOICES["compiled"] = NativeChoice(LIBRARY)
 
 
-@pytest.fixture(scope="module", params=DRAWS)
-def draw(request: pytest.FixtureRequest) -> Draw:
-    return DRAWS[request.param]
+@pytest.fixture(scope="module", params=CHOICES)
+def choice(request: pytest.FixtureRequest) -> Choice:
+    return CHOICES[request.param]
 
 
 def state(prompt: tuple[int, ...] = (1,), **params: Any) -> SamplingState:
@@ -33,61 +33,74 @@ def random_logits(rows: int, seed: int = 0, scale: float = 3, vocabulary: int = 
     return torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(seed)) * scale
 
 
-def tokens(draw: Draw, logits: Tensor, states: list[SamplingState]) -> list[int | None]:
-    return [sampled.token for sampled in sample(logits.clone(), states, draw)]
+def tokens(choice: Choice, logits: Tensor, states: list[SamplingState]) -> list[int | None]:
+    return [sampled.token for sampled in sample(logits.clone(), states, choice)]
 
 
-def frequencies(draw: Draw, logits: Tensor, params: dict[str, Any], draws: int = 4000) -> Tensor:
+def frequencies(choice: Choice, logits: Tensor, params: dict[str, Any], draws: int = 4000) -> Tensor:
     """Relative frequency [vocabulary] of each token over many draws from one row."""
     states = [state(**params, seed=seed) for seed in range(draws)]
-    counts = Counter(tokens(draw, logits.expand(draws, -1), states))
+    counts = Counter(tokens(choice, logits.expand(draws, -1), states))
     return torch.tensor([counts[token] / draws for token in range(logits.shape[-1])])
 
 
-def test_greedy_rows_take_the_exact_argmax_in_any_batch(draw: Draw) -> None:
+def test_greedy_rows_take_the_exact_argmax_in_any_batch(choice: Choice) -> None:
     logits = random_logits(4)
     expected = logits.argmax(-1).tolist()
-    assert tokens(draw, logits, [state(temperature=0) for _ in range(4)]) == expected
+    assert tokens(choice, logits, [state(temperature=0) for _ in range(4)]) == expected
     mixed = [state(temperature=0), state(seed=1), state(temperature=0, logprobs=True), state(top_p=0.5)]
-    chosen = tokens(draw, logits, mixed)
+    chosen = tokens(choice, logits, mixed)
     assert [chosen[0], chosen[2]] == [expected[0], expected[2]]
 
 
-def test_draws_follow_the_distribution(draw: Draw) -> None:
+@pytest.mark.parametrize("vocabulary", [1, 7, 300, 49_152])
+def test_the_likeliest_is_the_first_of_several_and_a_finite_one(choice: Choice, vocabulary: int) -> None:
+    logits = random_logits(6, vocabulary=vocabulary)
+    logits[1] = 5
+    logits[2, vocabulary // 2 :] = 90
+    logits[3, -1] = torch.nan
+    logits[4, 0] = torch.inf
+    logits[5] = -torch.inf
+    found, finite = choice.likeliest(logits)
+    assert found[:3] == [int(logits[0].argmax()), 0, vocabulary // 2]
+    assert finite == [True, True, True, False, False, False]
+
+
+def test_draws_follow_the_distribution(choice: Choice) -> None:
     logits = random_logits(1, scale=1, vocabulary=8)
-    found = frequencies(draw, logits, {"temperature": 0.8})
+    found = frequencies(choice, logits, {"temperature": 0.8})
     assert torch.allclose(found, (logits[0] / 0.8).softmax(-1), atol=0.03)
 
 
-def test_top_k_keeps_only_the_k_likeliest(draw: Draw) -> None:
+def test_top_k_keeps_only_the_k_likeliest(choice: Choice) -> None:
     logits = random_logits(1, scale=1, vocabulary=8)
     kept = logits[0].topk(3).indices
     expected = torch.zeros(8).scatter(0, kept, logits[0][kept].softmax(-1))
-    assert torch.allclose(frequencies(draw, logits, {"top_k": 3}), expected, atol=0.03)
+    assert torch.allclose(frequencies(choice, logits, {"top_k": 3}), expected, atol=0.03)
 
 
-def test_top_p_keeps_the_smallest_nucleus_that_reaches_it(draw: Draw) -> None:
+def test_top_p_keeps_the_smallest_nucleus_that_reaches_it(choice: Choice) -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    found = frequencies(draw, logits, {"top_p": 0.7})
+    found = frequencies(choice, logits, {"top_p": 0.7})
     assert torch.allclose(found, torch.tensor([0.625, 0.375, 0, 0]), atol=0.03)
 
 
-def test_top_p_counts_within_top_k(draw: Draw) -> None:
+def test_top_p_counts_within_top_k(choice: Choice) -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     # of the two likeliest the first has 0.625, so that 0.6 is reached by it alone
-    assert frequencies(draw, logits, {"top_k": 2, "top_p": 0.6}, draws=50)[0] == 1
+    assert frequencies(choice, logits, {"top_k": 2, "top_p": 0.6}, draws=50)[0] == 1
 
 
-def test_a_nucleus_larger_than_the_first_look_is_drawn_from_in_full(draw: Draw) -> None:
+def test_a_nucleus_larger_than_the_first_look_is_drawn_from_in_full(choice: Choice) -> None:
     logits = torch.zeros(1, VOCABULARY)
-    found = frequencies(draw, logits, {"top_p": 0.9}, draws=3000)
+    found = frequencies(choice, logits, {"top_p": 0.9}, draws=3000)
     assert 260 <= int((found > 0).sum()) <= 271
 
 
-def test_one_row_of_a_flat_distribution_does_not_change_its_neighbours(draw: Draw) -> None:
+def test_one_row_of_a_flat_distribution_does_not_change_its_neighbours(choice: Choice) -> None:
     peaked, flat = random_logits(1, scale=8), torch.zeros(1, VOCABULARY)
-    alone = tokens(draw, peaked, [state(top_p=0.9, seed=5)])
-    beside = tokens(draw, torch.cat([flat, peaked]), [state(top_p=0.9, seed=9), state(top_p=0.9, seed=5)])
+    alone = tokens(choice, peaked, [state(top_p=0.9, seed=5)])
+    beside = tokens(choice, torch.cat([flat, peaked]), [state(top_p=0.9, seed=9), state(top_p=0.9, seed=5)])
     assert beside[1:] == alone
 
 
@@ -117,39 +130,39 @@ def test_one_row_of_a_flat_distribution_does_not_change_its_neighbours(draw: Dra
     seed=st.integers(0, 2**40),
 )
 def test_a_seeded_row_draws_the_same_whatever_is_beside_it(
-    draw: Draw, others: list[dict[str, Any]], mine: dict[str, Any], seed: int
+    choice: Choice, others: list[dict[str, Any]], mine: dict[str, Any], seed: int
 ) -> None:
     alone, mixed = state(seed=seed, **mine), state(seed=seed, **mine)
     neighbours = [state(**params) for params in others]
     for step in range(4):
         row = random_logits(1, seed=step)
         batch = torch.cat([row, random_logits(len(neighbours), seed=100 + step)])
-        assert tokens(draw, row, [alone])[0] == tokens(draw, batch, [mixed, *neighbours])[0]
+        assert tokens(choice, row, [alone])[0] == tokens(choice, batch, [mixed, *neighbours])[0]
 
 
-def test_different_seeds_draw_differently(draw: Draw) -> None:
+def test_different_seeds_draw_differently(choice: Choice) -> None:
     logits = torch.zeros(20, VOCABULARY)
-    assert len(set(tokens(draw, logits, [state(seed=seed) for seed in range(20)]))) > 10
+    assert len(set(tokens(choice, logits, [state(seed=seed) for seed in range(20)]))) > 10
 
 
-def test_penalties_lower_what_occurred(draw: Draw) -> None:
+def test_penalties_lower_what_occurred(choice: Choice) -> None:
     logits = torch.tensor([[2.0, 1.5, -1.0, 1.9]])
     repeated = state(prompt=(0, 2), temperature=0, repetition_penalty=2.0)
-    assert tokens(draw, logits, [repeated]) == [3]  # 0 is halved to 1, of the prompt too
-    assert tokens(draw, logits, [repeated]) == [1]
+    assert tokens(choice, logits, [repeated]) == [3]  # 0 is halved to 1, of the prompt too
+    assert tokens(choice, logits, [repeated]) == [1]
     frequent = state(prompt=(0,), temperature=0, frequency_penalty=0.3)
-    assert [tokens(draw, logits, [frequent])[0] for _ in range(5)] == [0, 3, 0, 3, 1]  # the prompt does not count
+    assert [tokens(choice, logits, [frequent])[0] for _ in range(5)] == [0, 3, 0, 3, 1]  # the prompt does not count
     present = state(temperature=0, presence_penalty=2.0)
-    assert [tokens(draw, logits, [present])[0] for _ in range(4)] == [0, 3, 1, 0]
+    assert [tokens(choice, logits, [present])[0] for _ in range(4)] == [0, 3, 1, 0]
 
 
-def test_the_smallest_repetition_penalty_overflows_nothing(draw: Draw) -> None:
+def test_the_smallest_repetition_penalty_overflows_nothing(choice: Choice) -> None:
     logits = torch.tensor([[5.0, 4.0, -3.0]])
     for temperature in (0, 1e-5, 1):
-        assert tokens(draw, logits, [state(prompt=(1,), temperature=temperature, repetition_penalty=5e-324)]) == [1]
+        assert tokens(choice, logits, [state(prompt=(1,), temperature=temperature, repetition_penalty=5e-324)]) == [1]
 
 
-def test_penalties_of_a_batch_equal_those_alone(draw: Draw) -> None:
+def test_penalties_of_a_batch_equal_those_alone(choice: Choice) -> None:
     rows = [
         {"repetition_penalty": 1.7, "prompt": (5, 6, 7, 5)},
         {"frequency_penalty": -1.5, "presence_penalty": 0.5, "prompt": (9,)},
@@ -159,7 +172,9 @@ def test_penalties_of_a_batch_equal_those_alone(draw: Draw) -> None:
     together = [state(temperature=0, **row) for row in rows]
     for step in range(30):
         logits = random_logits(3, seed=step, scale=0.3, vocabulary=12)
-        assert tokens(draw, logits, together) == [tokens(draw, logits[i : i + 1], [s])[0] for i, s in enumerate(alone)]
+        assert tokens(choice, logits, together) == [
+            tokens(choice, logits[i : i + 1], [s])[0] for i, s in enumerate(alone)
+        ]
 
 
 def test_counts_grow_with_the_answer() -> None:
@@ -170,19 +185,19 @@ def test_counts_grow_with_the_answer() -> None:
     assert found == {4: 0, 8: 2} | dict.fromkeys(range(100, 200), 1)
 
 
-def test_the_end_is_withheld_until_min_tokens(draw: Draw) -> None:
+def test_the_end_is_withheld_until_min_tokens(choice: Choice) -> None:
     logits = torch.zeros(1, 5)
     logits[0, EOS], logits[0, 4] = 9, 1
     waiting = state(temperature=0, min_tokens=2)
-    assert [tokens(draw, logits, [waiting])[0] for _ in range(3)] == [4, 4, EOS]
+    assert [tokens(choice, logits, [waiting])[0] for _ in range(3)] == [4, 4, EOS]
 
 
-def test_an_end_that_the_model_has_no_logit_for_needs_no_withholding(draw: Draw) -> None:
+def test_an_end_that_the_model_has_no_logit_for_needs_no_withholding(choice: Choice) -> None:
     waiting = SamplingState(SamplingParams(temperature=0, min_tokens=5), [1], [EOS, 7])
-    assert tokens(draw, torch.tensor([[0.0, 1.0, 9.0]]), [waiting]) == [1]
+    assert tokens(choice, torch.tensor([[0.0, 1.0, 9.0]]), [waiting]) == [1]
 
 
-def test_logprobs_are_of_the_models_own_distribution(draw: Draw) -> None:
+def test_logprobs_are_of_the_models_own_distribution(choice: Choice) -> None:
     logits = random_logits(2)
     raw = logits.log_softmax(-1)
     rows = [
@@ -197,7 +212,7 @@ def test_logprobs_are_of_the_models_own_distribution(draw: Draw) -> None:
         ),
         state(temperature=0, logprobs=True),
     ]
-    first, second = sample(logits.clone(), rows, draw)
+    first, second = sample(logits.clone(), rows, choice)
     assert first.logprob is not None
     assert second.logprob is not None
     assert first.logprob.token == first.token
@@ -209,15 +224,15 @@ def test_logprobs_are_of_the_models_own_distribution(draw: Draw) -> None:
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 @pytest.mark.parametrize("params", [{"temperature": 0}, {"seed": 1}])
-def test_a_row_that_is_not_finite_fails_alone(draw: Draw, bad: float, params: dict[str, Any]) -> None:
+def test_a_row_that_is_not_finite_fails_alone(choice: Choice, bad: float, params: dict[str, Any]) -> None:
     logits = random_logits(2)
     logits[0, 7] = bad
-    broken, sound = sample(logits.clone(), [state(**params), state(temperature=0)], draw)
+    broken, sound = sample(logits.clone(), [state(**params), state(temperature=0)], choice)
     assert broken.token is None
     assert sound.token == int(logits[1].argmax())
 
 
-@pytest.mark.skipif(len(DRAWS) == 1, reason="there is no C compiler")
+@pytest.mark.skipif(len(CHOICES) == 1, reason="there is no C compiler")
 @pytest.mark.parametrize("scale", [0.1, 3, 30])
 @pytest.mark.parametrize("vocabulary", [5, 515, 49_152])
 @pytest.mark.parametrize(
@@ -237,5 +252,5 @@ def test_compiled_draws_are_torchs(params: dict[str, Any], vocabulary: int, scal
     logits[0, 1:3] = -torch.inf
     by_torch, by_compiled = ([state(**params, seed=seed) for seed in range(8)] for _ in range(2))
     for _ in range(5):
-        expected = tokens(draw_tokens, logits.double(), by_torch)  # in float32 its sums miss some of so many tokens
-        assert tokens(DRAWS["compiled"], logits, by_compiled) == expected
+        expected = tokens(TorchChoice(), logits.double(), by_torch)  # in float32 its sums miss some of so many tokens
+        assert tokens(CHOICES["compiled"], logits, by_compiled) == expected

@@ -1,4 +1,4 @@
-/* Drawing tokens from logits by inverting their cumulative distribution, each row by itself. */
+/* The likeliest of a row's logits, and tokens drawn from them by inverting their cumulative distribution. */
 #include <stdlib.h>
 
 #define PART 512        /* logits whose probabilities are summed in float32 */
@@ -26,13 +26,16 @@ static inline vector up_to(const float *from, int64_t left) {
     return value;
 }
 
+/* NaN where any is. */
 static float highest_logit(const float *logits, int64_t n) {
     vector highest = filled(-INFINITY);
+    integers is_nan = {};
     for (int64_t at = 0; at < n; at += LANES) {
         vector value = up_to(logits + at, n - at);
         highest = choose(value > highest, value, highest);
+        is_nan |= value != value;
     }
-    return highest_of(highest);
+    return total(choose(is_nan, filled(1), filled(0))) ? NAN : highest_of(highest);
 }
 
 /* What the logits within `reach` of the highest weigh, e^0 for the highest, and how many they are. */
@@ -155,6 +158,18 @@ static int64_t draw_of_few(const drawing *of, int64_t n, float highest) {
     int64_t token = found[count - 1].token;
     free(found);
     return token;
+}
+
+/* The likeliest token of each row of logits [rows, n], the first of several, and its logit; NaN where a logit is. */
+void find_likeliest(const float *logits, int64_t *tokens, float *highest, int64_t rows, int64_t n) {
+#pragma omp parallel for if (rows > 1)
+    for (int64_t row = 0; row < rows; row++) {
+        const float *of_row = logits + row * n;
+        highest[row] = highest_logit(of_row, n);
+        tokens[row] = 0;
+        if (isnan(highest[row])) continue;
+        while (of_row[tokens[row]] != highest[row]) tokens[row]++;
+    }
 }
 
 /* Draw the token of each row. */

@@ -31,6 +31,7 @@ SIGNATURES = {
     "attend_chunks": "ppppiiiiiid",
     "add_lora": "ppip",
     "run_layers": "ppi",
+    "find_likeliest": "pppii",
     "draw": "pii",
 }
 Function = Callable[..., None]

@@ -12,14 +12,14 @@ from inference.engine.families import DecoderSpec
 from inference.engine.linear import Linear, linear
 from inference.engine.lora import Slot
 from inference.engine.native.attention import NativeAttention
-from inference.engine.native.drawing import NativeDraw
+from inference.engine.native.drawing import NativeChoice
 from inference.engine.native.kernels import address, apart
 from inference.engine.native.layers import NativeLayers
 from inference.engine.native.lora_plan import arrange
 from inference.engine.native.norm import NativeNorm
 from inference.engine.native.products import DEPTH, packed_linear, products
 from inference.engine.norm import Norm
-from inference.engine.sampler import Draw
+from inference.engine.sampler import Choice
 from inference.engine.step import Attention, Placed, Plan
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class NativeOperations:
         # Compiled now, and not by each of the threads that then read the weights
         has_tiles = products(dtype) is not None and dtype == torch.bfloat16
         self.attend_chunks = apart(library, "attend_chunks") if has_tiles and spec.head_dim % DEPTH == 0 else None
-        self.draw: Draw = NativeDraw(apart(library, "draw"))
+        self.choice: Choice = NativeChoice(library)
         self.gate_function = library.silu_gate if spec.activation == "silu" else library.gelu_gate
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
