@@ -8,7 +8,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -53,7 +53,7 @@ def main() -> None:
         runner = load(model, dtype, device, len(adapters))
         slots = [install(runner, adapter) for adapter in adapters]
         for batch in chosen.batch:
-            base, mixed = step_ms(runner, [None] * batch), step_ms(runner, slots[:batch])
+            base, mixed = steps_ms(runner, [None] * batch, slots[:batch])
             out.print(
                 f"batch {batch:2}: base {base:.2f} ms, {batch} adapters {mixed:.2f} ms a step; "
                 f"adapters / base in tokens a second {base / mixed:.2f}"
@@ -98,20 +98,24 @@ def difference(model: Path, adapters: Sequence[Path], device: torch.device) -> f
     return largest
 
 
-def step_ms(runner: ModelRunner, slots: Sequence[Slot | None]) -> float:
-    """The median of decode steps, each with its greedy tokens on the host."""
+def steps_ms(runner: ModelRunner, *loads: Sequence[Slot | None]) -> list[float]:
+    """The median of each load's decode steps, measured in turn: a machine's speed may change within seconds."""
+    in_turn = zip(*(step_seconds(runner, slots) for slots in loads), strict=True)
+    return [statistics.median(of_load) * 1e3 for of_load in zip(*in_turn, strict=True)]
+
+
+def step_seconds(runner: ModelRunner, slots: Sequence[Slot | None]) -> Iterator[float]:
+    """How long each decode step takes, with its greedy tokens on the host."""
     kvs = [kv for _ in slots if (kv := runner.kv.allocate(PROMPT_TOKENS + STEPS))]
     prompt = list(range(100, 100 + PROMPT_TOKENS))
     tokens = advance(runner, [StepRow(kv, prompt, 0, slot, True) for kv, slot in zip(kvs, slots, strict=True)])
-    times = []
     for position in range(PROMPT_TOKENS, PROMPT_TOKENS + STEPS):
         started = time.perf_counter()
         rows = zip(kvs, tokens, slots, strict=True)
         tokens = advance(runner, [StepRow(kv, [token], position, slot, True) for kv, token, slot in rows])
-        times.append(time.perf_counter() - started)
+        yield time.perf_counter() - started
     for kv in kvs:
         runner.kv.free(kv)
-    return statistics.median(times) * 1e3
 
 
 def choose_ms(runner: ModelRunner, asked: dict[str, float], choice: Choice) -> float:
@@ -132,8 +136,7 @@ def choose_ms(runner: ModelRunner, asked: dict[str, float], choice: Choice) -> f
 
 
 def advance(runner: ModelRunner, rows: list[StepRow]) -> list[int]:
-    tokens: list[int] = runner.step(rows).argmax(dim=1).tolist()
-    return tokens
+    return runner.choice.likeliest(runner.step(rows))[0]
 
 
 if __name__ == "__main__":
