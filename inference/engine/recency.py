@@ -29,7 +29,7 @@ class Recency(Generic[T]):
 
     def touch(self, item: T) -> None:
         """Used just now, though it may not have been looked for; kept from now on."""
-        segment = self.again if item in self.again else self.once
+        segment = self.segment_of(item)
         segment.pop(item, None)
         segment[item] = None
 
@@ -44,5 +44,7 @@ class Recency(Generic[T]):
             self.once[oldest] = None
 
     def remove(self, item: T) -> None:
-        segment = self.again if item in self.again else self.once
-        del segment[item]
+        del self.segment_of(item)[item]
+
+    def segment_of(self, item: T) -> dict[T, None]:
+        return self.again if item in self.again else self.once

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from inference.engine.native.drawing import NativeChoice
+from inference.engine.native.choice import NativeChoice
 from inference.engine.native.kernels import kernels
 from inference.engine.sampler import Choice, SamplingState, TokenCounts, TorchChoice, sample
 from inference.engine.sampling import SamplingParams

@@ -273,5 +273,5 @@ void add_lora(const element *x, element *y, int64_t layer, const lora *of) {
 }
 
 #include "chunks.h"
-#include "drawing.h"
+#include "choice.h"
 #include "layers.h"

@@ -12,7 +12,7 @@ from inference.engine.families import DecoderSpec
 from inference.engine.linear import Linear, linear
 from inference.engine.lora import Slot
 from inference.engine.native.attention import NativeAttention
-from inference.engine.native.drawing import NativeChoice
+from inference.engine.native.choice import NativeChoice
 from inference.engine.native.kernels import address, apart
 from inference.engine.native.layers import NativeLayers
 from inference.engine.native.lora_plan import arrange

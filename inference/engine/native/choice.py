@@ -11,7 +11,7 @@ from inference.engine.sampler import SamplingState, drawn_rows
 
 
 class Drawing(ctypes.Structure):
-    """`drawing` in drawing.h."""
+    """`drawing` in choice.h."""
 
     _fields_ = fields("logits", "", "scale top_p share") + fields("", "top_k token")
 
