@@ -1,30 +1,19 @@
-"""Reading a PEFT LoRA folder: checked against the base model, scaled, and packed as the slots hold it."""
+"""Reading a PEFT LoRA folder: checked against the base model, scaled, and written as the slots hold it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.nn import functional
 
-from inference.engine.adapter_options import (
-    CONFIG,
-    AdapterOptions,
-    Place,
-    module_key,
-    read_options,
-    served_names,
-)
+from inference.engine.adapter_layout import WEIGHTS, Layout, Part, layout_of
+from inference.engine.adapter_options import CONFIG, AdapterOptions, read_options
 from inference.engine.errors import AdapterIncompatible
 from inference.engine.families import DecoderSpec
-from inference.engine.memory import passing
-from inference.engine.projections import GROUPS, Group, Projection, chunk_width, projections
-from inference.engine.tensor_file import FLOATS, Kind, kinds_in, read_tensors
-
-WEIGHTS = "adapter_model.safetensors"
-LEAST_RANK_CLASS = 8
+from inference.engine.projections import Group
+from inference.engine.tensor_file import contents, read_header
 
 
 @dataclass(frozen=True)
@@ -39,18 +28,24 @@ class AdapterInfo:
 
 
 @dataclass(frozen=True)
-class GroupFactors:
-    """The factors of one group of projections, padded to the rank class R.
+class Factors:
+    """Of a part of an adapter.
 
     Attributes:
-        layers: from the first to the last that has any.
-        a: [layers, projections * R, in].
-        b: [layers, chunks, R, width], the outputs of all projections cut into chunks of one width; scaled.
+        a: [layers, r, in].
+        b: [layers, chunks, r, width]; scaled.
     """
 
-    layers: range
+    part: Part
     a: Tensor
     b: Tensor
+
+    def write(self, a: Tensor, b: Tensor) -> None:
+        """Write them to a slot, as `AdapterWeights.write` does."""
+        rows = slice(self.part.row, self.part.row + self.part.rank)
+        for here, there in runs(self.part.layers):
+            a[there, rows].copy_(self.a[here])
+            b[there, self.part.chunks, : self.part.rank].copy_(self.b[here])
 
 
 @dataclass(frozen=True)
@@ -58,17 +53,30 @@ class AdapterWeights:
     """An adapter ready for a slot."""
 
     info: AdapterInfo
-    rank_class: int
-    factors: Mapping[Group, GroupFactors]
+    layout: Layout
+    factors: Mapping[Group, Sequence[Factors]]
+
+    def write(self, group: Group, a: Tensor, b: Tensor) -> None:
+        """Write a group's factors to a slot; what is not adapted, and ranks beyond a module's own, become zero.
+
+        Args:
+            a: [layers, projections * R, in], R the rank class.
+            b: [layers, chunks, R, width], the outputs of all projections cut into chunks of one width.
+        """
+        factors = self.factors[group]
+        if sum(each.a.numel() for each in factors) < a.numel():
+            a.zero_()
+            b.zero_()
+        for each in factors:
+            each.write(a, b)
 
 
-@dataclass(frozen=True, slots=True)
-class Factors:
-    """One module's A [r, in] and B [out, r], and what B A is multiplied by."""
-
-    a: Tensor
-    b: Tensor
-    scaling: float
+def runs(layers: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Where layers that follow one another are in a part, and in the group."""
+    for ahead, run in groupby(enumerate(layers), lambda place: place[1] - place[0]):
+        places = [place for place, _ in run]
+        here = slice(places[0], places[-1] + 1)
+        yield here, slice(here.start + ahead, here.stop + ahead)
 
 
 def read_adapter(path: Path, spec: DecoderSpec, max_rank: int) -> AdapterWeights:
@@ -80,108 +88,38 @@ def read_adapter(path: Path, spec: DecoderSpec, max_rank: int) -> AdapterWeights
         AdapterIncompatible: naming the option or the tensor at fault, and what would be accepted.
     """
     options = read_options(path, spec, max_rank)
-    modules = read_modules(path / WEIGHTS, options, spec)
-    rank = max(module.rank for module in options.modules.values())
-    names = {name for _, name in modules}
-    rank_class = max(LEAST_RANK_CLASS, 1 << (rank - 1).bit_length())
-    factors = {
-        group: pack(group, modules, spec, rank_class)
-        for group in GROUPS
-        if not names.isdisjoint(projection.name for projection in projections(group, spec))
-    }
+    layout, data = read_weights(path / WEIGHTS, options, spec)
+    factors = {group: [scaled(part, data) for part in of_group.parts] for group, of_group in layout.groups.items()}
     info = AdapterInfo(
         base_model=options.base_model,
-        rank=rank,
+        rank=options.rank,
         alpha=options.alpha,
-        target_modules=tuple(sorted(names)),
+        target_modules=options.names,
         size_bytes=sum((path / name).stat().st_size for name in (CONFIG, WEIGHTS)),
     )
-    return AdapterWeights(info, rank_class, factors)
+    return AdapterWeights(info, layout, factors)
 
 
-def read_modules(file: Path, options: AdapterOptions, spec: DecoderSpec) -> dict[Place, Factors]:
-    """The factors of every adapted module, by layer and projection; read once all of them are as they have to be."""
+def read_weights(file: Path, options: AdapterOptions, spec: DecoderSpec) -> tuple[Layout, Tensor]:
+    """The file's layout and contents; they are read once the layout is as it has to be."""
     if not file.is_file():
         raise AdapterIncompatible(WEIGHTS, "the file is missing; only safetensors are taken, never pickles.")
     try:
-        kinds = kinds_in(file)
-        check_tensors(kinds, options, spec)
-        tensors = read_tensors(file, kinds)
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        header = read_header(file)
+        return layout_of(header, options, spec), contents(header)
+    except (OSError, SafetensorError, ValueError) as error:
         raise AdapterIncompatible(WEIGHTS, f"the file is not valid safetensors ({type(error).__name__}).") from error
-    modules = {}
-    for place, module in options.modules.items():
-        a, b = tensor_names(place)
-        modules[place] = Factors(tensors[a], tensors[b], module.scaling)
-    return modules
 
 
-def tensor_names(place: Place) -> tuple[str, str]:
-    """What PEFT calls a module's A and B."""
-    key = module_key(*place)
-    return f"base_model.model.{key}.lora_A.weight", f"base_model.model.{key}.lora_B.weight"
+def scaled(part: Part, data: Tensor) -> Factors:
+    """The part's factors, views of the contents where they can be; B is multiplied there."""
+    a, b = part.a.of(data), part.b.of(data).float().mul_(part.scaling)
+    for factor, numbers in (("lora_A", a), ("lora_B", b)):
+        refuse_nonfinite(f"{factor} of {part.name}", numbers)
+    return Factors(part, a, b.unflatten(1, (-1, part.width)).mT)
 
 
-def check_tensors(kinds: Mapping[str, Kind], options: AdapterOptions, spec: DecoderSpec) -> None:
-    """Refuse tensors that are missing, of another kind, or left over."""
-    left = dict(kinds)
-    for place, module in options.modules.items():
-        shapes = (module.rank, module.projection.inputs), (module.projection.outputs, module.rank)
-        for factor, name, shape in zip(("lora_A", "lora_B"), tensor_names(place), shapes, strict=True):
-            check_tensor(f"{factor} of {module_key(*place)}", left.pop(name, None), shape)
-    for key in left:
-        raise AdapterIncompatible(
-            "target_modules",
-            f"the tensor {key[:120]!r} is not of a module that the configuration adapts in a model of {spec.layers} "
-            f"layers; served are {', '.join(served_names(spec))}.",
-        )
-
-
-def check_tensor(name: str, kind: Kind | None, shape: tuple[int, int]) -> None:
-    if kind is None:
-        raise AdapterIncompatible(WEIGHTS, f"{name} is missing.")
-    if kind.shape != shape:
-        raise AdapterIncompatible(
-            WEIGHTS, f"{name} has shape {list(kind.shape)}; base model and rank ask for {list(shape)}."
-        )
-    if kind.numbers not in FLOATS:
-        raise AdapterIncompatible(WEIGHTS, f"{name} holds {kind.numbers}; taken are {', '.join(FLOATS)}.")
-
-
-def pack(group: Group, modules: Mapping[Place, Factors], spec: DecoderSpec, rank_class: int) -> GroupFactors:
-    """The group's factors side by side; what is not adapted, and ranks beyond a module's own, are zero."""
-    members, width = projections(group, spec), chunk_width(group, spec)
-    names = {member.name for member in members}
-    adapted = [layer for layer, name in modules if name in names]
-    layers = range(min(adapted), max(adapted) + 1)
-    found = [modules.get((layer, member.name)) or nothing(member) for layer in layers for member in members]
-    a = joined([with_rank(rank_class, each.a, 0) for each in found])
-    b = joined([with_rank(rank_class, each.b, 1) for each in found]).view(-1, width, rank_class)
-    b *= torch.tensor([each.scaling for each in found for _ in range(len(each.b) // width)]).view(-1, 1, 1)
-    refuse_nonfinite(a, b, ", ".join(member.name for member in members))
-    of_layers = (len(layers), -1)
-    return GroupFactors(layers, a.view(*of_layers, members[0].inputs), b.view(*of_layers, width, rank_class).mT)
-
-
-def joined(parts: list[Tensor]) -> Tensor:
-    """Their rows, in float32."""
-    rows, columns = sum(len(part) for part in parts), parts[0].shape[1]
-    return torch.cat(parts, out=passing((rows, columns), torch.float32))
-
-
-def with_rank(rank: int, factor: Tensor, dimension: int) -> Tensor:
-    """The factor with zeros in a dimension up to a rank."""
-    missing = rank - factor.shape[dimension]
-    return functional.pad(factor, (0, missing) if dimension else (0, 0, 0, missing)) if missing else factor
-
-
-def nothing(projection: Projection) -> Factors:
-    """The factors of a layer that is not adapted, of rank 0."""
-    return Factors(torch.empty(0, projection.inputs), torch.empty(projection.outputs, 0), 0.0)
-
-
-def refuse_nonfinite(a: Tensor, b: Tensor, names: str) -> None:
+def refuse_nonfinite(name: str, numbers: Tensor) -> None:
     """Refuse NaN and infinity. Either shows in the sum, which is quick; as sums may overflow, it is only a hint."""
-    for factor, tensor in (("lora_A", a), ("lora_B", b)):
-        if not tensor.sum().isfinite() and not tensor.isfinite().all():
-            raise AdapterIncompatible(WEIGHTS, f"{factor} of {names} holds NaN or infinite numbers.")
+    if not numbers.sum().isfinite() and not numbers.float().isfinite().all():
+        raise AdapterIncompatible(WEIGHTS, f"{name} holds NaN or infinite numbers.")

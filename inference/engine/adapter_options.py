@@ -8,9 +8,9 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from inference.engine.projections import GROUPS, Projection, projections
 CONFIG = "adapter_config.json"
 CONFIG_BYTES = 1 << 20
 EXPRESSION_CHARACTERS = 4096
+REMEMBERED = 64
 MATCHING_SECONDS = 5
 
 # Read here
@@ -59,13 +60,23 @@ class ModuleOptions:
     scaling: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AdapterOptions:
     """modules: by layer and projection name."""
 
     base_model: str
     alpha: float
-    modules: dict[Place, ModuleOptions]
+    modules: Mapping[Place, ModuleOptions]
+
+    @property
+    def rank(self) -> int:
+        """The highest."""
+        return max(module.rank for module in self.modules.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the projections that are adapted somewhere."""
+        return tuple(sorted({name for _, name in self.modules}))
 
 
 def read_options(path: Path, spec: DecoderSpec, max_rank: int) -> AdapterOptions:
@@ -74,7 +85,12 @@ def read_options(path: Path, spec: DecoderSpec, max_rank: int) -> AdapterOptions
     Raises:
         AdapterIncompatible: naming the option at fault.
     """
-    options = read_json(path / CONFIG)
+    return options_in(read_text(path / CONFIG), spec, max_rank)
+
+
+@lru_cache(REMEMBERED)  # adapters that were made alike have the same text
+def options_in(text: str, spec: DecoderSpec, max_rank: int) -> AdapterOptions:
+    options = parsed(text)
     check_kinds(options)
     refuse_what_is_not_served(options)
     places = {
@@ -107,18 +123,29 @@ def served_names(spec: DecoderSpec) -> list[str]:
     return [projection.name for group in GROUPS for projection in projections(group, spec)]
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_text(file: Path) -> str:
     try:
         if not file.is_file():
             raise AdapterIncompatible(CONFIG, "the file is missing.")
         if file.stat().st_size > CONFIG_BYTES:
             raise AdapterIncompatible(CONFIG, f"the file must be at most {CONFIG_BYTES} bytes.")
-        options = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AdapterIncompatible(CONFIG, f"the file cannot be read as JSON ({type(error).__name__}).") from error
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise unreadable(error) from error
+
+
+def parsed(text: str) -> dict[str, Any]:
+    try:
+        options = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise unreadable(error) from error
     if not isinstance(options, dict):
         raise AdapterIncompatible(CONFIG, "the file must hold a JSON object.")
     return options
+
+
+def unreadable(error: Exception) -> AdapterIncompatible:
+    return AdapterIncompatible(CONFIG, f"the file cannot be read as JSON ({type(error).__name__}).")
 
 
 def check_kinds(options: dict[str, Any]) -> None:

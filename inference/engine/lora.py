@@ -85,9 +85,8 @@ class LoraStack:
 
     def fill(self, slot: Slot, weights: AdapterWeights) -> None:
         with self.lock:
-            for group, factors in weights.factors.items():
-                self.a[group][:, slot.position].copy_(factors.a)
-                self.b[group][:, slot.position].copy_(factors.b)
+            for group in self.a:
+                weights.write(group, self.a[group][:, slot.position], self.b[group][:, slot.position])
             slot.is_filled = True
 
     def give_back(self, slot: Slot) -> None:
@@ -183,8 +182,8 @@ class LoraSlots:
             return slot
 
     def stack_for(self, weights: AdapterWeights) -> LoraStack:
-        layers = tuple((group, factors.layers) for group, factors in weights.factors.items())
-        signature = (weights.rank_class, layers)
+        layers = tuple((group, of_group.layers) for group, of_group in weights.layout.groups.items())
+        signature = (weights.layout.rank_class, layers)
         if signature not in self.stacks:
             self.stacks[signature] = LoraStack(signature, self.spec, self.dtype, self.device)
         return self.stacks[signature]

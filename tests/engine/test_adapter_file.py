@@ -3,19 +3,23 @@
 import json
 import os
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from inference.engine import adapter_options
-from inference.engine.adapter_file import read_adapter
+from inference.engine.adapter_file import AdapterWeights, read_adapter
+from inference.engine.adapter_options import module_key
 from inference.engine.errors import AdapterIncompatible
 from inference.engine.families import DecoderSpec, describe
-from tests.engine.tiny_models import CONFIGS, make_adapter, make_model
+from inference.engine.projections import Group, chunk_width, projections
+from tests.engine.tiny_models import CONFIGS, make_adapter, make_model, reference
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -52,14 +56,77 @@ def test_it_works(adapter: Path, spec: DecoderSpec) -> None:
     assert weights.info.alpha == 16
     assert weights.info.target_modules == ("down_proj", "q_proj")
     assert weights.info.size_bytes == sum((adapter / name).stat().st_size for name in (CONFIG, WEIGHTS))
-    assert set(weights.factors) == {"qkv", "down"}
-    assert weights.factors["qkv"].layers == range(spec.layers)
+    assert set(weights.layout.groups) == {"qkv", "down"}
+    assert weights.layout.groups["qkv"].layers == range(spec.layers)
 
 
 def test_layers_beyond_those_adapted_take_no_room(model: Path, spec: DecoderSpec, tmp_path: Path) -> None:
     layers = {"target_modules": ["q_proj"], "layers_to_transform": [1]}
-    factors = read_adapter(make_adapter(model, tmp_path / "adapter", **layers), spec, 64).factors["qkv"]
-    assert (factors.layers, len(factors.a), len(factors.b)) == (range(1, 2), 1, 1)
+    weights = read_adapter(make_adapter(model, tmp_path / "adapter", **layers), spec, 64)
+    assert weights.layout.groups["qkv"].layers == range(1, 2)
+
+
+def written(weights: AdapterWeights, spec: DecoderSpec) -> dict[Group, tuple[torch.Tensor, torch.Tensor]]:
+    """What a slot holds of it that held something else before."""
+    slots = {}
+    for group, of_group in weights.layout.groups.items():
+        members, width, rank = projections(group, spec), chunk_width(group, spec), weights.layout.rank_class
+        a = torch.full((len(of_group.layers), len(members) * rank, members[0].inputs), float("nan"))
+        chunks = sum(member.outputs for member in members) // width
+        b = torch.full((len(of_group.layers), chunks, rank, width), float("nan"))
+        weights.write(group, a, b)
+        slots[group] = a, b
+    return slots
+
+
+def products(adapter: Path, spec: DecoderSpec) -> dict[str, torch.Tensor]:
+    """B A of each module, scaled, from a slot."""
+    weights = read_adapter(adapter, spec, 64)
+    found = {}
+    for group, (a, b) in written(weights, spec).items():
+        members, rank = projections(group, spec), weights.layout.rank_class
+        for place, layer in enumerate(weights.layout.groups[group].layers):
+            of_members = a[place].split(rank)
+            outputs = b[place].mT.flatten(0, 1).split([member.outputs for member in members])
+            for member, of_a, of_b in zip(members, of_members, outputs, strict=True):
+                found[module_key(layer, member.name)] = of_b @ of_a
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": "all-linear"},
+        {"target_modules": ["q_proj", "v_proj", "up_proj"]},
+        {"target_modules": ["k_proj", "down_proj"], "layers_to_transform": [1, 2, 3, 11]},
+        {"target_modules": "all-linear", "rank_pattern": {"q_proj": 3, r"layers\.1\.mlp\.down_proj": 16}},
+        {"target_modules": "all-linear", "alpha_pattern": {r"layers\.2\..*": 3}, "use_rslora": True},
+    ],
+)
+def test_a_slot_gets_each_factor_where_it_belongs(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Twelve layers, which a file has in the order of their names: 0, 1, 10, 11, 2."""
+    config, model = deepcopy(CONFIGS["llama"]), tmp_path / "model"
+    config.num_hidden_layers = 12
+    AutoModelForCausalLM.from_config(config).save_pretrained(model)
+    adapter = make_adapter(model, tmp_path / "adapter", **options)
+    expected = {
+        name.removeprefix("base_model.model."): module.get_delta_weight("default").detach()
+        for name, module in reference(model, adapter).named_modules()
+        if isinstance(module, LoraLayer)
+    }
+    for key, product in products(adapter, describe(config)).items():
+        torch.testing.assert_close(product, expected.pop(key, torch.zeros_like(product)))
+    assert not expected
+
+
+def test_files_that_are_laid_out_alike_keep_their_own_numbers(adapter: Path, spec: DecoderSpec) -> None:
+    before = products(adapter, spec)
+    edit_tensors(adapter, lambda tensors: [tensor.mul_(2) for tensor in tensors.values()])
+    for key, product in products(adapter, spec).items():
+        torch.testing.assert_close(product, 4 * before[key])
+    edit_config(adapter, lora_alpha=32)
+    for key, product in products(adapter, spec).items():
+        torch.testing.assert_close(product, 8 * before[key])
 
 
 @pytest.mark.parametrize(
@@ -195,12 +262,10 @@ def test_a_bad_tensor_is_refused(adapter: Path, spec: DecoderSpec, change: Calla
 def test_each_tensor_may_have_a_type_of_its_own(adapter: Path, spec: DecoderSpec) -> None:
     types = {KEY: torch.float16, KEY.replace("lora_A", "lora_B"): torch.bfloat16}
     edit_tensors(adapter, lambda tensors: tensors.update({key: tensors[key].to(types[key]) for key in types}))
-    stored = read_adapter(adapter, spec, 64)
+    stored = products(adapter, spec)
     edit_tensors(adapter, lambda tensors: tensors.update({key: tensors[key].float() for key in types}))
-    expected = read_adapter(adapter, spec, 64)
-    for group, factors in expected.factors.items():
-        assert torch.equal(stored.factors[group].a, factors.a)
-        assert torch.equal(stored.factors[group].b, factors.b)
+    for key, product in products(adapter, spec).items():
+        assert torch.equal(stored[key], product)
 
 
 def test_a_file_that_ends_too_soon_is_refused(adapter: Path, spec: DecoderSpec) -> None:
