@@ -8,7 +8,7 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 
 from inference.d2l.factors import Module
-from inference.engine.adapter_file import WEIGHTS
+from inference.engine.adapter_layout import WEIGHTS
 
 
 def save(modules: Sequence[Module], folder: Path, base_model: str) -> int:
