@@ -2,7 +2,7 @@
 
 LONGEST_STEP = 1.75  # in usual steps; answers may wait for 3, and timings scatter by half
 BURST = 4  # streams that one of several who wait for their first token outweighs
-LEAST = 16
+LEAST = 8
 WEIGHT = 0.2  # of the newest observation
 
 
