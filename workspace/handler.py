@@ -7,6 +7,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
+from workspace.middleware import without_slash
+
 
 class Handler(ASGIHandler):
     """Runs a view that is not async in one thread, and all middleware with it.
@@ -28,6 +30,6 @@ class Handler(ASGIHandler):
 
 def is_async(path: str) -> bool:
     try:
-        return iscoroutinefunction(resolve(path.rstrip("/") or "/").func)
+        return iscoroutinefunction(resolve(without_slash(path)).func)
     except Resolver404:
         return False

@@ -64,7 +64,11 @@ class OptionalTrailingSlashMiddleware(Middleware):
 
     def before(self, request: HttpRequest) -> None:
         if request.path_info.endswith("/") and not request.path_info.startswith("/admin/"):
-            request.path_info = request.path_info.rstrip("/") or "/"
+            request.path_info = without_slash(request.path_info)
+
+
+def without_slash(path: str) -> str:
+    return path.rstrip("/") or "/"
 
 
 class ErrorEnvelopeMiddleware(Middleware):

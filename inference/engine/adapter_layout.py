@@ -10,7 +10,7 @@ from inference.engine.adapter_options import AdapterOptions, ModuleOptions, Plac
 from inference.engine.errors import AdapterIncompatible
 from inference.engine.families import DecoderSpec
 from inference.engine.projections import GROUPS, Group, chunk_width, projections
-from inference.engine.tensor_file import FLOATS, Header, Kind, Stack, kinds_in, stack, starts_of
+from inference.engine.tensor_file import FLOATS, Header, Kind, Piece, Stack, kinds_in, pieces_of, stack
 
 WEIGHTS = "adapter_model.safetensors"
 LEAST_RANK_CLASS = 8
@@ -69,19 +69,20 @@ def layout_of(header: Header, options: AdapterOptions, spec: DecoderSpec) -> Lay
     """
     kinds = kinds_in(header.file)
     check_tensors(kinds, options, spec)
+    pieces, names = pieces_of(kinds), options.names
     rank_class = max(LEAST_RANK_CLASS, 1 << (options.rank - 1).bit_length())
     groups = {
-        group: group_layout(group, options, spec, kinds, rank_class)
+        group: group_layout(group, options, spec, pieces, rank_class)
         for group in GROUPS
-        if any(projection.name in options.names for projection in projections(group, spec))
+        if any(projection.name in names for projection in projections(group, spec))
     }
     return Layout(rank_class, groups)
 
 
 def group_layout(
-    group: Group, options: AdapterOptions, spec: DecoderSpec, kinds: Mapping[str, Kind], rank_class: int
+    group: Group, options: AdapterOptions, spec: DecoderSpec, pieces: Mapping[str, Piece], rank_class: int
 ) -> GroupLayout:
-    members, width, starts = projections(group, spec), chunk_width(group, spec), starts_of(kinds)
+    members, width = projections(group, spec), chunk_width(group, spec)
     alike: dict[ModuleOptions, list[int]] = defaultdict(list)
     for (layer, _), module in options.modules.items():
         if module.projection in members:
@@ -91,16 +92,14 @@ def group_layout(
     parts = []
     for module, layers in alike.items():
         name, index = module.projection.name, members.index(module.projection)
-        in_file = sorted((starts[tensor_names((layer, name))[0]], layer) for layer in layers)
-        places = [(layer, name) for _, layer in in_file]
-        a, b = (
-            stack([kinds[tensor] for tensor in tensors], [starts[tensor] for tensor in tensors])
-            for tensors in zip(*map(tensor_names, places), strict=True)
-        )
+        starts = {layer: pieces[tensor_names((layer, name))[0]].start for layer in layers}
+        in_file = sorted(starts, key=starts.__getitem__)
+        names = zip(*(tensor_names((layer, name)) for layer in in_file), strict=True)
+        a, b = (stack([pieces[tensor] for tensor in of_factor]) for of_factor in names)
         parts.append(
             Part(
                 name=name,
-                layers=tuple(layer - first for layer, _ in places),
+                layers=tuple(layer - first for layer in in_file),
                 rank=module.rank,
                 scaling=module.scaling,
                 row=index * rank_class,

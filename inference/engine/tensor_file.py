@@ -30,9 +30,25 @@ class Kind:
     shape: tuple[int, ...]
 
     @property
-    def size_bytes(self) -> int:
+    def dtype(self) -> torch.dtype:
         """Of one of the `FLOATS`."""
-        return FLOATS[self.numbers].itemsize * math.prod(self.shape)
+        return FLOATS[self.numbers]
+
+    @property
+    def size_bytes(self) -> int:
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tensor of one of the `FLOATS`, and where it begins in the contents, in bytes."""
+
+    kind: Kind
+    start: int
+
+    def of(self, contents: Tensor) -> Tensor:
+        stop = self.start + self.kind.size_bytes
+        return contents[self.start : stop].clone().view(self.kind.dtype).view(self.kind.shape)
 
 
 @dataclass(frozen=True)
@@ -46,33 +62,25 @@ class Header:
 
 @dataclass(frozen=True)
 class Stack:
-    """Tensors of one shape in the contents.
+    """Tensors of one shape, which may be of several types.
 
     Attributes:
-        starts: where each begins, in bytes.
         step: from one to the next, in bytes, where they can be viewed as one tensor.
     """
 
-    dtypes: tuple[torch.dtype, ...]
-    shape: tuple[int, ...]
-    starts: tuple[int, ...]
+    pieces: tuple[Piece, ...]
     step: int | None
 
     def of(self, contents: Tensor) -> Tensor:
         """[tensors, *shape]; a view where there is a step."""
         if self.step is None:
-            return torch.stack([self.single(contents, place) for place in range(len(self.starts))])
-        dtype, size = self.dtypes[0], self.dtypes[0].itemsize
-        strides = [math.prod(self.shape[place:]) for place in range(1, len(self.shape) + 1)]
+            return torch.stack([piece.of(contents) for piece in self.pieces])
+        first, shape = self.pieces[0].start, self.pieces[0].kind.shape
+        dtype = self.pieces[0].kind.dtype
+        size = dtype.itemsize
+        strides = [math.prod(shape[place:]) for place in range(1, len(shape) + 1)]
         numbers = contents[: len(contents) // size * size].view(dtype)
-        return numbers.as_strided(
-            (len(self.starts), *self.shape), (self.step // size, *strides), self.starts[0] // size
-        )
-
-    def single(self, contents: Tensor, place: int) -> Tensor:
-        dtype, start = self.dtypes[place], self.starts[place]
-        size_bytes = dtype.itemsize * math.prod(self.shape)
-        return contents[start : start + size_bytes].clone().view(dtype).view(self.shape)
+        return numbers.as_strided((len(self.pieces), *shape), (self.step // size, *strides), first // size)
 
 
 def read_header(file: Path) -> Header:
@@ -96,19 +104,18 @@ def kinds_in(file: Path) -> dict[str, Kind]:
         return {name: Kind(each.get_dtype(), tuple(each.get_shape())) for name, each in slices.items()}
 
 
-def starts_of(kinds: Mapping[str, Kind]) -> dict[str, int]:
-    """Where each tensor begins in the contents, in bytes. All are of `FLOATS`, in the order of the contents."""
-    *starts, _ = accumulate((kind.size_bytes for kind in kinds.values()), initial=0)
-    return dict(zip(kinds, starts, strict=True))
+def pieces_of(kinds: Mapping[str, Kind]) -> dict[str, Piece]:
+    """Tensors of `FLOATS` by name, given in the order of the contents."""
+    starts = accumulate((kind.size_bytes for kind in kinds.values()), initial=0)
+    return {name: Piece(kind, start) for (name, kind), start in zip(kinds.items(), starts, strict=False)}
 
 
-def stack(kinds: Sequence[Kind], starts: Sequence[int]) -> Stack:
-    """Of tensors of one shape, which may be of several types."""
-    dtypes = tuple(FLOATS[kind.numbers] for kind in kinds)
-    size = dtypes[0].itemsize
-    step, *others = {after - before for before, after in pairwise(starts)} or {0}
-    is_even = not others and step >= 0 and step % size == 0 and starts[0] % size == 0 and len(set(dtypes)) == 1
-    return Stack(dtypes, kinds[0].shape, tuple(starts), step if is_even else None)
+def stack(pieces: Sequence[Piece]) -> Stack:
+    size, first = pieces[0].kind.dtype.itemsize, pieces[0].start
+    step, *others = {after.start - before.start for before, after in pairwise(pieces)} or {0}
+    are_alike = len({piece.kind for piece in pieces}) == 1
+    is_even = are_alike and not others and step >= 0 and step % size == 0 and first % size == 0
+    return Stack(tuple(pieces), step if is_even else None)
 
 
 def contents(header: Header) -> Tensor:

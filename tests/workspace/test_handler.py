@@ -47,7 +47,12 @@ urlpatterns = [path("blocking", blocking), path("waiting", waiting)]
 @pytest.fixture
 def handler() -> Any:
     with override_settings(
-        ROOT_URLCONF=__name__, MIDDLEWARE=["workspace.static.StaticFilesMiddleware", f"{__name__}.Named"]
+        ROOT_URLCONF=__name__,
+        MIDDLEWARE=[
+            "workspace.middleware.OptionalTrailingSlashMiddleware",
+            "workspace.static.StaticFilesMiddleware",
+            f"{__name__}.Named",
+        ],
     ):
         yield Handler()
 
@@ -69,8 +74,9 @@ async def test_a_view_that_blocks_has_its_middleware_with_it(handler: Handler) -
     assert threading.get_ident() not in threads
 
 
-async def test_an_async_view_runs_on_the_event_loop(handler: Handler) -> None:
-    status, threads, body = await answer(handler, "/waiting")
+@pytest.mark.parametrize("where", ["/waiting", "/waiting/"])
+async def test_an_async_view_runs_on_the_event_loop(handler: Handler, where: str) -> None:
+    status, threads, body = await answer(handler, where)
     assert (status, body, threads[1]) == (200, b"waiting", threading.get_ident())
 
 
