@@ -7,6 +7,7 @@ of the fact documents, and of a page of 24 facts, which takes longer.
 
 import argparse
 import random
+import shutil
 import statistics
 import tempfile
 import time
@@ -78,12 +79,16 @@ def report(title: str, engine: Engine, internalizer: Internalizer, documents: Se
 
 def unrelated(engine: Engine, internalizer: Internalizer, documents: Sequence[Document]) -> None:
     """Questions that have nothing to do with the document, on the base model and through adapters."""
-    asked = tuple(Question(text, value) for text, value in KNOWN)
-    changed = [Document(document.text, asked) for document in documents]
+    changed = about_anything(documents)
     base = score(on_base(engine, changed[:1]))
     adapter = score(with_adapters(engine, changed, internalizer.internalize))
     count = len(KNOWN) * len(changed)
     print(f"{'unrelated questions':28} {count:4} questions   base {base:.2f}   hypernet {adapter:.2f}", flush=True)
+
+
+def about_anything(documents: Sequence[Document]) -> list[Document]:
+    asked = tuple(Question(text, value) for text, value in KNOWN)
+    return [Document(document.text, asked) for document in documents]
 
 
 def delays(engine: Engine, internalizer: Internalizer) -> None:
@@ -106,21 +111,26 @@ def distilled(
     title: str, engine: Engine, internalizer: Internalizer, model: Path, documents: Sequence[Document]
 ) -> None:
     times: list[float] = []
-    files = [SHIPPED / f"{model.name}.safetensors"]
+    with tempfile.TemporaryDirectory() as home:
+        folders = {document.text: Path(home, str(index)) for index, document in enumerate(documents)}
+        for text, folder in folders.items():
+            started = time.perf_counter()
+            with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # as a worker does it, with no thread of ours
+                apart.submit(distill, model, text, folder, ignore, never).result()
+            times.append(time.perf_counter() - started)
 
-    def make(text: str, folder: Path) -> None:
-        started = time.perf_counter()
-        with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # as a worker does it, without this engine's thread
-            apart.submit(distill, model, text, folder, ignore, never, files).result()
-        times.append(time.perf_counter() - started)
+        def bring(text: str, folder: Path) -> None:
+            shutil.copytree(folders[text], folder)
 
-    found = with_adapters(engine, documents, make)
+        found = with_adapters(engine, documents, bring)
+        unrelated = with_adapters(engine, about_anything(documents), bring)
     tokens = [len(engine.tokenizer.encode(document.text)) for document in documents]
     context = score(in_context(engine, documents))
     hypernet = score(with_adapters(engine, documents, internalizer.internalize))
     print(
         f"{title:28} {len(found):4} questions   in context {context:.2f}   hypernet {hypernet:.2f}   "
-        f"distill {score(found):.2f}"
+        f"distill {score(found):.2f}   distill / in context {score(found) / max(context, 1e-9):.2f}   "
+        f"unrelated {score(unrelated):.2f}"
     )
     print(f"{'':28} {min(tokens)} to {max(tokens)} tokens   p50 {statistics.median(times):.0f} s each", flush=True)
 

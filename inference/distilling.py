@@ -8,7 +8,6 @@ from django.conf import settings
 from django.db.models import F, QuerySet
 
 from inference import adapters
-from inference.hypernetworks import hypernetwork_files
 from inference.model_files import ModelUnavailable, resolve_model
 from workspace.locks import claimed
 from workspace.models import Internalization
@@ -46,9 +45,7 @@ def distill(row: Internalization) -> None:
     try:
         model = resolve_model(settings.LAB_MODEL, settings.HOME.root)
         with adapters.files().staging() as folder:
-            made = distill_document(
-                model.path, row.document_text, folder, report.progress, report.is_over, hypernetwork_files()
-            )
+            made = distill_document(model.path, row.document_text, folder, report.progress, report.is_over)
             stored = adapters.files().store(folder)
     except Cancelled:
         return

@@ -39,13 +39,8 @@ class Hypernetworks:
             return self.found
 
 
-def hypernetwork_files() -> list[Path]:
-    """The newest trained here before all, and what comes along last."""
-    return [path for path, _ in files()]
-
-
 def files() -> Iterator[tuple[Path, int]]:
-    """The files and when they were written; those trained here first, the newest of them before all."""
+    """The files and when they were written: the newest trained here before all, and what comes along last."""
     for folder in (settings.HOME.hypernetworks, SHIPPED):
         found = [(path, path.stat().st_mtime_ns) for path in folder.glob("*.safetensors")]
         yield from sorted(found, key=lambda entry: -entry[1])

@@ -1,5 +1,6 @@
 """Ordinary chats: what an adapter has to leave alone, and questions whose right answers the base model knows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference.d2l.answers import answers, ask
@@ -112,6 +113,11 @@ def ordinary_chats(engine: Engine, seed: int) -> list[Chat]:
     asked = self_questions(engine, TOPICS, QUESTIONS_EACH, seed, OF_TOPICS, TEMPERATURE)
     known = {question for question, _ in KNOWN}
     texts = [*PROMPTS, *dict.fromkeys(text for of_topic in asked for text in of_topic if text not in known)]
+    return chats(engine, texts, ANSWER_TOKENS)
+
+
+def chats(engine: Engine, texts: Sequence[str], answer_tokens: int) -> list[Chat]:
+    """What the model answers to these, so many tokens of it."""
     questions = [ask(engine, text) for text in texts]
-    said = answers(engine, questions, ANSWER_TOKENS)
+    said = answers(engine, questions, answer_tokens)
     return [Chat(question.prompt, answer) for question, answer in zip(questions, said, strict=True) if answer]

@@ -1,11 +1,11 @@
-"""Context distillation: an adapter learned by gradient, for any base model (Askell et al. 2021, arXiv 2112.00861).
+"""Distillation: an adapter learned by gradient, for any base model (context distillation, arXiv 2112.00861).
 
-The teacher is the base model with a sentence of the document in its prompt, the student the same model with the
-adapter and without the sentence. On questions that the model asks itself about the sentence the student learns to
-answer as the teacher does when it states the sentence. Of a few sentences, where a hypernetwork fits the base model,
-the student begins with what that writes over the opening, and learns what to write; else it learns a LoRA from nothing.
+The student learns to state a sentence of the document when it is asked about it: by the model's own questions, and by
+cues of a few of its words. It learns to say the sentence itself, not what a model with the sentence in its prompt would
+say word by word: that one would often begin otherwise, and the student begin like it and not know how to go on. Beside
+these it learns to answer ordinary questions as the base model does, whose probabilities it is held to.
 
-Both compute in float32, whatever the engine does: of what is learned in bfloat16 half as much stays.
+It computes in float32, whatever the engine does: of what is learned in bfloat16 half as much stays.
 """
 
 import math
@@ -15,27 +15,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
 
 from inference.d2l.base_model import frozen_model
 from inference.d2l.chats import Chat
-from inference.d2l.errors import Cancelled, DocumentTooLong
-from inference.d2l.internalize import best_that_fits
-from inference.d2l.learners import Learner, PlainLora, WrittenOpening
-from inference.d2l.opening import shared_start
-from inference.d2l.packed import Packed
-from inference.d2l.self_questions import self_questions
+from inference.d2l.course import Course
+from inference.d2l.errors import BaseUnsupported, Cancelled, DocumentTooLong
+from inference.d2l.packed import Packed, rows_of
 from inference.d2l.sentences import sentences
 from inference.d2l.teacher import Teacher
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
-from inference.engine.tokenizer import Tokenizer
 
 LONGEST_DOCUMENT = 2048  # tokens
-QUESTIONS_EACH = 3
-CUES_EACH = 3
+RANK = 8
+RATE, WARM_UP = 6e-3, 3  # the highest, and the steps until then; after them it falls to nothing
 CHATS_A_STEP = 6
-LONGEST_WRITTEN = 4  # sentences that the opening can be made to hold
-ENOUGH = 0.98  # of the held-out answer tokens are what the teacher would say
+ORDINARY = 2  # chats beside those about the document
+TRIED_AT = (2 / 3, 1)  # of the course, when the rate is low: before, it answers much else by the document too
+ENOUGH = 0.98  # of the held-out answer tokens are right
 Progress = Callable[[float, str], None]
 
 
@@ -49,40 +51,17 @@ class Distilled:
     steps: int
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """One question as the student and as the teacher hear it; the answer is the same."""
-
-    student: Chat
-    teacher: Chat
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """What to learn from, and what to be tried on: one question of each sentence, or a cue where the model asked none.
-
-    Attributes:
-        opening: the tokens that all chats begin with.
-    """
-
-    lessons: list[Lesson]
-    held_out: list[Lesson]
-    opening: list[int]
-
-
 def distill(
     model_folder: Path,
     document: str,
     folder: Path,
     progress: Progress,
     cancelled: Callable[[], bool],
-    hypernetworks: Sequence[Path] = (),
     seed: int = 0,
 ) -> Distilled:
     """Write the adapter of a document into a folder.
 
     Args:
-        hypernetworks: files of which the best that fits the model writes what the student begins with.
         progress: told the share that is done and what is being done.
         cancelled: asked at every step.
 
@@ -91,102 +70,88 @@ def distill(
     """
     progress(0.0, "Reading the document")
     engine = Engine(EngineConfig(model_folder))
+    pieces = sentences(document, engine.tokenizer)
+    tokens = sum(len(piece) for piece in pieces)
+    if tokens > LONGEST_DOCUMENT:
+        raise DocumentTooLong(LONGEST_DOCUMENT, tokens)
+    progress(0.05, "Asking itself questions about it")
     with engine.running():
-        pieces = sentences(document, engine.tokenizer)
-        tokens = sum(len(piece) for piece in pieces)
-        if tokens > LONGEST_DOCUMENT:
-            raise DocumentTooLong(LONGEST_DOCUMENT, tokens)
-        progress(0.05, "Asking itself questions about it")
-        exercise = prepare(engine, pieces, seed)
-        internalizer = best_that_fits(hypernetworks, engine, model_folder.name)
+        course = Course.of(engine, pieces, seed)
     if cancelled():
         raise Cancelled
-    model = frozen_model(model_folder, engine.runner.decoder, torch.float32)
-    teacher = Teacher.of(model, exercise.opening, [each.teacher for each in exercise.lessons])
     torch.manual_seed(seed)
-    learner: Learner
-    if internalizer is not None and len(pieces) <= LONGEST_WRITTEN:
-        learner = WrittenOpening(model, internalizer, pieces)
-    else:
-        learner = PlainLora(model)
-    steps, score = learn(learner, exercise, teacher, progress, cancelled, random.Random(seed))
-    return Distilled(tokens, learner.save(folder, model_folder.name), round(score, 3), steps)
+    tuned = with_lora(frozen_model(model_folder, engine.runner.decoder, torch.float32))
+    steps, score = learn(tuned, course, progress, cancelled, random.Random(seed))
+    tuned.peft_config["default"].base_model_name_or_path = model_folder.name
+    tuned.save_pretrained(folder, save_embedding_layers=False)
+    return Distilled(tokens, RANK, round(score, 3), steps)
 
 
-def prepare(engine: Engine, pieces: list[list[int]], seed: int) -> Exercise:
-    tokenizer, draw = engine.tokenizer, random.Random(seed)
-    statements = [tokenizer.decode(piece).strip() for piece in pieces]
-    lessons: list[Lesson] = []
-    held_out: list[Lesson] = []
-    for statement, asked in zip(statements, self_questions(engine, statements, QUESTIONS_EACH, seed), strict=True):
-        made = [lesson(tokenizer, statement, question) for question in asked]
-        lessons += made[: max(1, len(made) - 1)]
-        lessons += [lesson(tokenizer, statement, cue(statement, draw)) for _ in range(CUES_EACH)]
-        held_out += made[-1:] or [lesson(tokenizer, statement, cue(statement, draw))]
-    questions = [chat.question for each in [*lessons, *held_out] for chat in (each.student, each.teacher)]
-    opening = shared_start(questions)[: min(map(len, questions)) - 1]
-    return Exercise(lessons, held_out, opening)
+def with_lora(model: PreTrainedModel) -> PeftModel:
+    """A LoRA on all linear layers but those of the model's lower third, nothing at first.
 
+    Without that third as much is learned, and a step takes a fifth less: no gradient goes through it.
 
-def cue(statement: str, draw: random.Random) -> str:
-    """About half of the statement's words, as a question: whatever else is asked will share some of them."""
-    words = statement.strip(".!?").split()
-    return " ".join([word for word in words if draw.random() < 0.5] or words) + "?"
-
-
-def lesson(tokenizer: Tokenizer, statement: str, question: str) -> Lesson:
-    answer = [*tokenizer.encode(statement), tokenizer.eos[-1]]
-    student, teacher = (
-        Chat(tokenizer.encode_chat([{"role": "user", "content": text}]), answer)
-        for text in (question, f"{statement}\n\n{question}")
-    )
-    return Lesson(student, teacher)
+    Raises:
+        BaseUnsupported
+    """
+    layers = model.config.get_text_config().num_hidden_layers
+    lower = rf".*\.({'|'.join(map(str, range(layers // 3)))})\..*"
+    options = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", exclude_modules=lower)
+    try:
+        return get_peft_model(model, options)
+    except ValueError as error:
+        raise BaseUnsupported(f"No adapter can be trained for the base model: {error}") from error
 
 
 def learn(
-    learner: Learner,
-    exercise: Exercise,
-    teacher: Teacher,
-    progress: Progress,
-    cancelled: Callable[[], bool],
-    draw: random.Random,
+    tuned: PeftModel, course: Course, progress: Progress, cancelled: Callable[[], bool], draw: random.Random
 ) -> tuple[int, float]:
-    """Until the held-out lessons are known, or enough is enough; returns the steps and the held-out score."""
-    parameters = [parameter for parameter in learner.network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, learner.rate, weight_decay=0.0)
-    an_epoch = math.ceil(len(exercise.lessons) / CHATS_A_STEP)
-    epochs = max(learner.epochs, math.ceil(learner.least_steps / an_epoch))
-    steps, score = 0, 0.0
-    for epoch in range(epochs):
-        order = draw.sample(range(len(exercise.lessons)), len(exercise.lessons))
-        for first in range(0, len(order), CHATS_A_STEP):
-            if cancelled():
-                raise Cancelled
-            chosen = order[first : first + CHATS_A_STEP]
-            chats = [exercise.lessons[each].student for each in chosen]
-            with learner.applied():
-                logits = Packed.of(exercise.opening, [chats]).answer_logits(learner.model)
-            loss = teacher.divergence(chosen, logits)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            steps += 1
-            progress(0.2 + 0.8 * epoch / epochs, f"Learning: epoch {epoch + 1}, loss {loss.item():.2f}")
-        score = share_right(learner, exercise)
-        if score >= ENOUGH:
-            break
-    return steps, score
+    """Until the held-out lessons are known, or all were learned; returns the steps and the held-out score."""
+    model: PreTrainedModel = tuned.get_base_model()
+    teacher = Teacher.of(model, course.opening, course.ordinary)  # the LoRA is nothing yet
+    parameters = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.0)
+    starts = range(0, len(course.lessons), CHATS_A_STEP)
+    tries = {math.ceil(share * len(starts)) for share in TRIED_AT}
+    rates = LambdaLR(optimizer, lambda step: min((step + 1) / WARM_UP, 1 - step / len(starts)))
+    score = 0.0
+    for step, start in enumerate(starts, 1):
+        if cancelled():
+            raise Cancelled
+        chats = course.lessons[start : start + CHATS_A_STEP]
+        others = draw.sample(range(len(course.ordinary)), min(ORDINARY, len(course.ordinary)))
+        row = [*chats, *(course.ordinary[each] for each in others)]
+        logits = Packed.of(course.opening, [row]).answer_logits(model)
+        answers = answers_of(chats).to(logits.device)
+        loss = F.cross_entropy(logits[: len(answers)], answers)
+        if others:
+            loss = loss + teacher.divergence(others, logits[len(answers) :])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rates.step()
+        said = f"Learning: step {step} of at most {len(starts)}, loss {loss.item():.2f}"
+        progress(0.2 + 0.8 * step / len(starts), said)
+        if step in tries:
+            score = share_right(model, course)
+            if score >= ENOUGH:
+                break
+    return step, score
 
 
 @torch.no_grad()
-def share_right(learner: Learner, exercise: Exercise) -> float:
+def share_right(model: PreTrainedModel, course: Course) -> float:
     """The share of the held-out answers' tokens that the student would say, given those before."""
     right = total = 0
-    for first in range(0, len(exercise.held_out), CHATS_A_STEP):
-        chats = [each.student for each in exercise.held_out[first : first + CHATS_A_STEP]]
-        with learner.applied():
-            said = Packed.of(exercise.opening, [chats]).answer_logits(learner.model).argmax(dim=1)
-        answers = [token for chat in chats for token in chat.answer]
-        right += int((said.cpu() == torch.tensor(answers)).sum())
+    for rows in rows_of(course.held_out):
+        said = Packed.of(course.opening, rows).answer_logits(model).argmax(dim=1).cpu()
+        answers = answers_of([chat for row in rows for chat in row])
+        right += int((said == answers).sum())
         total += len(answers)
-    return right / max(1, total)
+    return right / total
+
+
+def answers_of(chats: Sequence[Chat]) -> Tensor:
+    """The tokens of all answers end to end."""
+    return torch.tensor([token for chat in chats for token in chat.answer])

@@ -31,18 +31,29 @@ def self_questions(
     seed: int,
     examples: Examples = OF_STATEMENTS,
     temperature: float = 0.0,
+    contexts: int | None = None,
 ) -> list[list[str]]:
-    """At most `each` different questions about every statement, each asked after other examples."""
+    """At most `each` different questions about every statement.
+
+    Args:
+        examples: what is shown before it asks.
+        contexts: so many choices of examples are shown in turn, and read once; by default each question has its own.
+    """
     draw = random.Random(seed)
-    asked = [Asked(shown(engine, statement, examples, draw)) for statement in statements for _ in range(each)]
+    shared = [draw.sample(examples, SHOWN) for _ in range(contexts or 0)]
+    asked = [
+        Asked(prompt(engine, statement, shared[index % len(shared)] if shared else draw.sample(examples, SHOWN)))
+        for statement in statements
+        for index in range(each)
+    ]
     texts = [engine.tokenizer.decode(tokens).strip() for tokens in answers(engine, asked, QUESTION_TOKENS, temperature)]
     groups = [texts[start : start + each] for start in range(0, len(texts), each)]
     return [list(dict.fromkeys(question(text) for text in group if text)) for group in groups]
 
 
-def shown(engine: Engine, statement: str, examples: Examples, draw: random.Random) -> list[int]:
+def prompt(engine: Engine, statement: str, shown: Examples) -> list[int]:
     messages = []
-    for example, asked in draw.sample(examples, SHOWN):
+    for example, asked in shown:
         messages += [{"role": "user", "content": example}, {"role": "assistant", "content": asked}]
     return engine.tokenizer.encode_chat([*messages, {"role": "user", "content": statement}])
 

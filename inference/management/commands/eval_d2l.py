@@ -73,14 +73,13 @@ def evaluate(model: Path, document: Any, only: Sequence[str], console: Console) 
 
 def distill_into(folder: Path, model: Path, text: str, console: Console) -> None:
     from inference.d2l.distill import distill
-    from inference.hypernetworks import hypernetwork_files
 
     with console.status("Distilling ...") as status:
 
         def show(share: float, message: str) -> None:
             status.update(f"Distilling: {message}")
 
-        distill(model, text, folder, show, lambda: False, hypernetwork_files())
+        distill(model, text, folder, show, lambda: False)
 
 
 def ask_all(engine: Any, model_name: str, document: Any, distilled: Path, only: Sequence[str]) -> dict[str, Any]:
