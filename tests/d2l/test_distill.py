@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from inference.d2l import course, distill
 from inference.d2l.answers import answers, ask
 from inference.d2l.errors import Cancelled, DocumentTooLong
+from inference.engine.adapter_layout import WEIGHTS
 from inference.engine.engine import Engine
 
 FACT = "The harbour office of Porto opens at 6:45 in the morning."
@@ -15,6 +17,10 @@ QUESTION = "At what time does the harbour office of Porto open?"
 
 def said(engine: Engine, question: str, adapter_key: str | None) -> str:
     return engine.tokenizer.decode(answers(engine, [ask(engine, question, adapter_key)], 24)[0])
+
+
+def changed_layers(weights: Path) -> set[int]:
+    return {int(name.split(".layers.")[1].split(".")[0]) for name in load_file(weights)}
 
 
 def test_what_it_writes_answers_from_the_document_and_leaves_the_rest(
@@ -26,6 +32,7 @@ def test_what_it_writes_answers_from_the_document_and_leaves_the_rest(
     assert "Learning" in told[-1][1]
     assert made.rank == engine.check_adapter(tmp_path).rank == distill.RANK
     assert made.held_out_score >= distill.ENOUGH or made.steps == course.FEWEST_LESSONS / distill.CHATS_A_STEP
+    assert changed_layers(tmp_path / WEIGHTS) == set(range(10, 30))
     assert str(smollm_path) not in (tmp_path / "adapter_config.json").read_text()
     engine.load_adapter("distilled", tmp_path)
     try:
