@@ -123,14 +123,14 @@ def distilled(
             shutil.copytree(folders[text], folder)
 
         found = with_adapters(engine, documents, bring)
-        unrelated = with_adapters(engine, about_anything(documents), bring)
+        anything = with_adapters(engine, about_anything(documents), bring)
     tokens = [len(engine.tokenizer.encode(document.text)) for document in documents]
     context = score(in_context(engine, documents))
     hypernet = score(with_adapters(engine, documents, internalizer.internalize))
     print(
         f"{title:28} {len(found):4} questions   in context {context:.2f}   hypernet {hypernet:.2f}   "
         f"distill {score(found):.2f}   distill / in context {score(found) / max(context, 1e-9):.2f}   "
-        f"unrelated {score(unrelated):.2f}"
+        f"unrelated {score(anything):.2f}"
     )
     print(f"{'':28} {min(tokens)} to {max(tokens)} tokens   p50 {statistics.median(times):.0f} s each", flush=True)
 
