@@ -24,7 +24,8 @@ class Course:
     """
     Attributes:
         lessons: in the order in which they are learned, about each sentence as many as about any other.
-        held_out: what is learned is tried on these: a question about each of some sentences that no lesson asks.
+        held_out: what is learned is tried on these: of some sentences a question each that their lessons do not ask,
+            or a cue where the model asked none.
         ordinary: chats that have nothing to do with the document, with the base model's answers.
         opening: the tokens that all chats begin with.
     """
@@ -43,7 +44,7 @@ class Course:
         """
         tokenizer, draw = engine.tokenizer, random.Random(seed)
         statements = [tokenizer.decode(piece).strip() for piece in pieces]
-        asked = self_questions(engine, statements, QUESTIONS_EACH, seed, contexts=QUESTIONS_EACH)
+        asked = self_questions(engine, statements, QUESTIONS_EACH, seed, share_examples=True)
         cues = Cues(statements, draw)
         lessons = [
             lesson(tokenizer, statements[index], cues.question(index, asked[index][:-1]))

@@ -5,27 +5,25 @@ cues of a few of its words. It learns to say the sentence itself, not what a mod
 say word by word: that one would often begin otherwise, and the student begin like it and not know how to go on. Beside
 these it learns to answer ordinary questions as the base model does, whose probabilities it is held to.
 
-It computes in float32, whatever the engine does: of what is learned in bfloat16 half as much stays.
+It computes in float32, whatever the engine does: of what was learned in bfloat16 half as much stayed.
 """
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from inference.d2l.base_model import frozen_model
-from inference.d2l.chats import Chat
 from inference.d2l.course import Course
 from inference.d2l.errors import BaseUnsupported, Cancelled, DocumentTooLong
-from inference.d2l.packed import Packed, rows_of
+from inference.d2l.packed import Packed, answer_tokens, rows_of
 from inference.d2l.sentences import sentences
 from inference.d2l.teacher import Teacher
 from inference.engine.config import EngineConfig
@@ -123,7 +121,7 @@ def learn(
         others = draw.sample(range(len(course.ordinary)), min(ORDINARY, len(course.ordinary)))
         row = [*chats, *(course.ordinary[each] for each in others)]
         logits = Packed.of(course.opening, [row]).answer_logits(model)
-        answers = answers_of(chats).to(logits.device)
+        answers = answer_tokens(chats).to(logits.device)
         loss = F.cross_entropy(logits[: len(answers)], answers)
         if others:
             loss = loss + teacher.divergence(others, logits[len(answers) :])
@@ -146,12 +144,7 @@ def share_right(model: PreTrainedModel, course: Course) -> float:
     right = total = 0
     for rows in rows_of(course.held_out):
         said = Packed.of(course.opening, rows).answer_logits(model).argmax(dim=1).cpu()
-        answers = answers_of([chat for row in rows for chat in row])
+        answers = answer_tokens([chat for row in rows for chat in row])
         right += int((said == answers).sum())
         total += len(answers)
     return right / total
-
-
-def answers_of(chats: Sequence[Chat]) -> Tensor:
-    """The tokens of all answers end to end."""
-    return torch.tensor([token for chat in chats for token in chat.answer])

@@ -75,6 +75,11 @@ class Packed:
         return logits
 
 
+def answer_tokens(chats: Sequence[Chat]) -> Tensor:
+    """What `answer_logits` are to be compared with: the tokens of all answers end to end, int64."""
+    return torch.tensor([token for chat in chats for token in chat.answer])
+
+
 def rows_of(chats: Sequence[Chat]) -> Iterator[list[Sequence[Chat]]]:
     """Batches of rows of chats."""
     step = CHATS_A_ROW * ROWS

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from inference.d2l.chats import Chat
 from inference.d2l.descent import Descent
 from inference.d2l.flags import Flags
-from inference.d2l.packed import Packed
+from inference.d2l.packed import Packed, answer_tokens
 from inference.d2l.pages import drawn_pages
 from inference.d2l.reader import Reader
 from inference.d2l.reading import Reading
@@ -95,7 +95,7 @@ def train_projections(
                 for _ in chat.answer
             ]
         )
-        answered = torch.tensor([token for chat in about for token in chat.answer], device=logits.device)
+        answered = answer_tokens(about).to(logits.device)
         lost = teacher.divergence([each for of_row in chosen for each in of_row], logits[~is_about])
         return F.cross_entropy(logits[is_about], answered) + ORDINARY_WEIGHT * lost
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from itertools import cycle
 
 from inference.d2l.answers import Asked, answers
 from inference.engine.engine import Engine
@@ -31,20 +32,22 @@ def self_questions(
     seed: int,
     examples: Examples = OF_STATEMENTS,
     temperature: float = 0.0,
-    contexts: int | None = None,
+    share_examples: bool = False,
 ) -> list[list[str]]:
     """At most `each` different questions about every statement.
 
     Args:
-        examples: what is shown before it asks.
-        contexts: so many choices of examples are shown in turn, and read once; by default each question has its own.
+        examples: what is shown before it asks: some of these, drawn for each question.
+        share_examples: draw them once for all statements, so that the engine reads them once.
     """
     draw = random.Random(seed)
-    shared = [draw.sample(examples, SHOWN) for _ in range(contexts or 0)]
+    drawn = [
+        [draw.sample(examples, SHOWN) for _ in range(each)] for _ in (statements[:1] if share_examples else statements)
+    ]
     asked = [
-        Asked(prompt(engine, statement, shared[index % len(shared)] if shared else draw.sample(examples, SHOWN)))
-        for statement in statements
-        for index in range(each)
+        Asked(prompt(engine, statement, shown))
+        for statement, of_one in zip(statements, cycle(drawn), strict=False)
+        for shown in of_one
     ]
     texts = [engine.tokenizer.decode(tokens).strip() for tokens in answers(engine, asked, QUESTION_TOKENS, temperature)]
     groups = [texts[start : start + each] for start in range(0, len(texts), each)]

@@ -13,8 +13,8 @@ from inference.d2l.flags import Flags
 class Student:
     """
     Attributes:
-        wanted: of a layer the keys and values for the slots, [rows or 1, slots, 2 * kv_size], before norm and rotation.
-        is_used: [rows or 1, slots], which slots are written.
+        wanted: of a layer the keys and values for the slots, [rows, slots, 2 * kv_size], before norm and rotation.
+        is_used: [rows, slots], which slots are written.
     """
 
     def __init__(self, model: PreTrainedModel, flags: Flags, slots: range) -> None:

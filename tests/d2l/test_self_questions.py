@@ -7,10 +7,10 @@ STATEMENTS = ["The gate of the park is blue.", "Rita Moss mends the clocks.", "A
 EXAMPLES_TOKENS = 96  # at least, of five examples
 
 
-def cached_tokens(engine: Engine, seed: int, contexts: int | None) -> int:
+def cached_tokens(engine: Engine, seed: int, share_examples: bool) -> int:
     """How many tokens of the prompts were found again."""
     before = engine.stats().cached_tokens
-    asked = self_questions(engine, STATEMENTS, 2, seed, contexts=contexts)
+    asked = self_questions(engine, STATEMENTS, 2, seed, share_examples=share_examples)
     assert len(asked) == len(STATEMENTS)
     for of_one in asked:
         assert 1 <= len(of_one) == len(set(of_one)) <= 2
@@ -19,5 +19,5 @@ def cached_tokens(engine: Engine, seed: int, contexts: int | None) -> int:
 
 
 def test_examples_that_all_statements_share_are_read_once(engine: Engine) -> None:
-    assert cached_tokens(engine, seed=11, contexts=2) >= 4 * EXAMPLES_TOKENS
-    assert cached_tokens(engine, seed=12, contexts=None) < 4 * EXAMPLES_TOKENS
+    assert cached_tokens(engine, seed=11, share_examples=True) >= 4 * EXAMPLES_TOKENS
+    assert cached_tokens(engine, seed=12, share_examples=False) < 4 * EXAMPLES_TOKENS
