@@ -237,7 +237,8 @@ class Server:
 def start_celery(arguments: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     """A Celery process that outlives a Ctrl-C, so that it is stopped in order, but not this process.
 
-    It gives way to this one: a step of the engine waits for the slower of its threads.
+    It gives way to this one: a step of the engine waits for the slower of its threads. Linux weighs niceness only
+    within a session (sched(7), autogroups), so it stays in this one's, in a process group of its own.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "celery", "-A", "workspace", *arguments, "--loglevel=info"],
@@ -245,7 +246,7 @@ def start_celery(arguments: list[str], log: IO[bytes]) -> subprocess.Popen[bytes
         env={**os.environ, "LAB_SERVER_PID": str(os.getpid())},
         stdout=log,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
+        process_group=0,
     )
     psutil.Process(process.pid).nice(NICENESS)
     return process

@@ -1,6 +1,7 @@
 """`manage.py serve` as a person meets it: the first start, the promised curl lines, the stop, the next start."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -64,7 +65,13 @@ def test_it_works(serve: Serve) -> None:
 def test_a_stop_lets_running_requests_finish_and_ends_every_child(serve: Serve, how: signal.Signals) -> None:
     server = serve().wait_until_up()
     children = server.children()
-    assert any("celery" in " ".join(child.cmdline()) for child in children)
+    workers = [child for child in children if "celery" in child.cmdline()]
+    assert workers
+    # Beside the server's steps they wait, which niceness alone would not make them do in sessions of their own; and a
+    # terminal's Ctrl-C is not theirs
+    assert all(worker.nice() > psutil.Process(server.process.pid).nice() for worker in workers)
+    assert {os.getsid(worker.pid) for worker in workers} == {os.getsid(server.process.pid)}
+    assert os.getpgid(server.process.pid) not in {os.getpgid(worker.pid) for worker in workers}
     body = {
         "model": "smollm2-135m-instruct",
         "messages": [{"role": "user", "content": "Count."}],
