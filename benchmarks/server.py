@@ -67,8 +67,11 @@ class BenchServer:
         return answer.raise_for_status().json()["usage"]["completion_tokens"]
 
     async def gaps(self, http: httpx.AsyncClient, adapter: str | None, new_tokens: int) -> AsyncIterator[float]:
-        """Seconds between the pieces of a streamed answer."""
-        request = body(new_tokens) | {"stream": True}
+        """Seconds between the pieces of a streamed answer, of which each token is one.
+
+        After its end an answer that is made to go on has tokens without a text, which no piece is sent for.
+        """
+        request = body(new_tokens) | {"stream": True, "ignore_eos": False, "min_tokens": new_tokens}
         async with http.stream("POST", "/v1/chat/completions", json=request, headers=routing(adapter)) as response:
             last: float | None = None
             async for line in response.aiter_lines():
