@@ -10,12 +10,14 @@ requests run lies together at the file's beginning, in a page for each 64 of the
 import json
 import mmap
 import os
+import queue
 import struct
 import threading
 import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ COUNTS = struct.Struct("<5q")  # input, output and cached tokens, time to first 
 RECORD_BYTES = 64  # a header and its counts; no sector or page ends within one
 PAYLOADS_AT = RECORD_BYTES * SLOTS_PER_FILE
 MAX_PAYLOAD = 4096
-GATHER_S = 0.02  # how long counts wait to be synced together: about a step of the engine
+GATHER_S = 0.02  # how long what was stored waits to be synced together: about a step of the engine
 
 Counts = tuple[int, int, int, int, int]
 NO_COUNTS: Counts = (0, 0, 0, -1, 0)
@@ -95,9 +97,7 @@ class Intent:
     def count(self, counts: Counts) -> None:
         """Store the counts so far. No system call and no lock: called for every token."""
         self.file.count(self.index, counts)
-        dirty = self.journal.dirty
-        if not dirty.is_set():  # if it is, the sync that clears it is still to come, and takes these counts too
-            dirty.set()
+        self.journal.note()
 
     def clear(self) -> None:
         """Give the slot back. Not synced: if a power cut brings it back, its event is there already."""
@@ -112,8 +112,8 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lock = threading.Lock()
-        self.dirty = threading.Event()
-        self.hurry = threading.Event()
+        self.dirty = False
+        self.signals: queue.SimpleQueue[None] = queue.SimpleQueue()  # one when it gets dirty, one more to hurry
         self.waiting: list[Intent] = []
         self.stopped = False
         paths = sorted(folder.glob("intents-*"))
@@ -125,7 +125,7 @@ class Journal:
         return SlotFile(self.folder / f"intents-{number:04d}")
 
     def open(self, payload: dict[str, Any]) -> Intent:
-        """Write an intent into a free slot; wait for its `durable` before anything is sent.
+        """Write an intent into a free slot; wait for its `durable` before anything is sent, and `hurry` if it is late.
 
         Raises:
             IntentTooLarge: the payload takes more than `MAX_PAYLOAD` bytes of JSON.
@@ -141,9 +141,18 @@ class Journal:
             intent = Intent(self, file, file.free.pop())
             file.write(intent.index, encoded)
             self.waiting.append(intent)
-        self.hurry.set()
-        self.dirty.set()
+        self.note()
         return intent
+
+    def note(self) -> None:
+        """Have what was stored synced soon. While it is dirty, the sync to come takes that too."""
+        if not self.dirty:
+            self.dirty = True
+            self.signals.put(None)
+
+    def hurry(self) -> None:
+        """Sync what was stored now: somebody waits for it."""
+        self.signals.put(None)
 
     def leftovers(self) -> Iterator[tuple[Intent, dict[str, Any], Counts]]:
         """The intents of a server that died. A slot torn by a power cut was not durable yet, and is freed."""
@@ -160,13 +169,13 @@ class Journal:
 
     def keep_synced(self) -> None:
         while True:
-            self.dirty.wait()
-            self.hurry.wait(GATHER_S)  # counts alone need no hurry
+            self.signals.get()
+            with suppress(queue.Empty):
+                self.signals.get(timeout=GATHER_S)
             with self.lock:
                 if self.stopped:
                     return
-                self.dirty.clear()
-                self.hurry.clear()
+                self.dirty = False
                 waiting, self.waiting = self.waiting, []
             self.sync(waiting)
 
@@ -182,10 +191,9 @@ class Journal:
             intent.durable.set_result(None)
 
     def close(self) -> None:
-        with self.lock:  # or the thread, between its look at `stopped` and its `clear`, would miss the signals
-            self.stopped = True
-        self.dirty.set()
-        self.hurry.set()
+        self.stopped = True
+        self.note()
+        self.hurry()
         self.thread.join()
         self.sync(self.waiting)
         for file in self.files:

@@ -4,8 +4,8 @@
     metered.progress(input_tokens=31)      # whenever a count changes; costs a microsecond
     metered.close(Status.OK)               # the event, safe before the last byte is sent
 
-`durable` and what `close` returns are futures: wait for them with `.result()` in a thread and with
-`asyncio.wrap_future` in a coroutine.
+`durable`, which `hurry` returns, and what `close` returns are futures: wait for them with `.result()` in a thread and
+with `asyncio.wrap_future` in a coroutine.
 """
 
 import atexit
@@ -54,6 +54,12 @@ class Metered:
         self.is_open = True
         self.is_reserved = False
         self.closed: Future[uuid.UUID] | None = None
+
+    def hurry(self) -> "Future[None]":
+        """`durable`, done as soon as it can be, where it would be done with the next counts."""
+        if not self.durable.done():
+            self.intent.journal.hurry()
+        return self.durable
 
     def progress(self, *, input_tokens: int, output_tokens: int = 0, cached_tokens: int = 0) -> None:
         """Note the tokens so far, totals and not increments. They survive a killed process at once."""

@@ -148,7 +148,7 @@ class Completion:
                 async with aclosing(self.route.backend.chat(self.prepared, self.usage)) as stream:
                     async for delta in stream:
                         if not self.metered.durable.done():
-                            await asyncio.wrap_future(self.metered.durable)
+                            await asyncio.wrap_future(self.metered.hurry())
                         yield delta
         except (asyncio.CancelledError, GeneratorExit):
             status = Status.CLIENT_DISCONNECTED

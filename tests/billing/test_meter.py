@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from billing.journal import GATHER_S, SlotFile
+from billing.journal import GATHER_S, Journal, SlotFile
 from billing.meter import Meter, Metered, MeterInUse
 from billing.models import Status, UsageEvent
 from billing.usage import Usage
@@ -73,6 +73,22 @@ def test_counts_of_many_tokens_share_a_sync(meter: Meter, intent: Usage, monkeyp
         time.sleep(0.001)
     assert synced[-1] == 200
     assert len(synced) <= (time.monotonic() - started) / GATHER_S + 1
+
+
+def test_who_waits_for_an_intent_waits_for_no_others(
+    tmp_path: Path, intent: Usage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left alone it shares the sync of the next counts, which here come in an hour."""
+    monkeypatch.setattr("billing.journal.GATHER_S", 3600)
+    journal = Journal(tmp_path)
+    first, second = (journal.open(intent.to_row()) for _ in range(2))
+    assert not first.durable.done()
+    journal.hurry()
+    first.durable.result(WAIT_S)
+    second.durable.result(WAIT_S)
+    third = journal.open(intent.to_row())
+    journal.close()
+    assert third.durable.done()
 
 
 def test_closing_twice_is_one_event(meter: Meter, intent: Usage) -> None:
