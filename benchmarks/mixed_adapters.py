@@ -7,6 +7,7 @@ Absolute speeds say little on a shared machine; the ratios, each of medians meas
 
 import argparse
 import asyncio
+import itertools
 import platform
 import statistics
 import tempfile
@@ -59,6 +60,19 @@ async def stalls(server: BenchServer, streams: int, disturb) -> tuple[float, lis
         return max(during, default=0.0) / step, result
 
 
+async def longest_wait(server: BenchServer, streams: int, disturb, rounds: int) -> tuple[float, list[float]]:
+    """Of `stalls` the median of several rounds, and what `disturb` returned in all of them.
+
+    A single longest wait says as much of what else the machine did.
+    """
+    waits, results = [], []
+    for _ in range(rounds):
+        wait, result = await stalls(server, streams, disturb)
+        waits.append(wait)
+        results += result
+    return statistics.median(waits), results
+
+
 async def measure(server: BenchServer, rounds: int) -> dict[str, float]:
     figures: dict[str, float] = {}
     base16, mixed16 = [None] * 16, [f"adapter-{index}" for index in range(16)]
@@ -82,10 +96,12 @@ async def measure(server: BenchServer, rounds: int) -> dict[str, float]:
             times.append(await server.load(http, f"adapter-{index}"))
         return times
 
+    beginnings = itertools.count()  # of prompts of which the prefix cache has none
+
     async def long_prompt(http) -> list[float]:
         body = {
             "model": "bench",
-            "messages": [{"role": "user", "content": "word " * LONG_PROMPT_WORDS}],
+            "messages": [{"role": "user", "content": f"{next(beginnings)} {'word ' * LONG_PROMPT_WORDS}"}],
             "max_tokens": 1,
         }
         (await http.post("/v1/chat/completions", json=body)).raise_for_status()
@@ -95,10 +111,10 @@ async def measure(server: BenchServer, rounds: int) -> dict[str, float]:
         await asyncio.sleep(UNDISTURBED_S)
         return []
 
-    figures["stall_none"], _ = await stalls(server, 16, nothing)
-    figures["stall_load"], times = await stalls(server, 16, loads)
+    figures["stall_none"], _ = await longest_wait(server, 16, nothing, rounds)
+    figures["stall_load"], times = await longest_wait(server, 16, loads, rounds)
     figures["load_ms"] = statistics.median(times) * 1000
-    figures["stall_prompt"], _ = await stalls(server, 15, long_prompt)
+    figures["stall_prompt"], _ = await longest_wait(server, 15, long_prompt, rounds)
     return figures
 
 
