@@ -3,7 +3,8 @@
     python -m benchmarks.metering_cost
 
 Slices with and without the meter alternate as A B B A, so that what drifts slowly weighs on both alike. A slice begins
-once the requests of the one before have ended. Throughput and the server's processor time are read at its two ends.
+once the requests of the one before have ended. Throughput and processor time are read at its two ends: on a machine
+that others use too the throughput scatters by more than the meter costs, the processor time beside the model does not.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from inference.model_files import resolve_model
 from workspace.home import LabHome
 
 AT_ONCE = 16
-SLICE_S = 2.0
+SLICE_S = 5.0
 RESAMPLES = 5000
 ORDER = (True, False, False, True)
 
@@ -38,10 +41,10 @@ class PartlyMeteredNode(Node):
 
 @dataclass(frozen=True)
 class Reading:
-    """Totals of the server at a moment: seconds of the clock and of its processors, completion tokens."""
+    """Totals at a moment: seconds of the clock, seconds that each thread has run, completion tokens."""
 
     clock_s: float
-    processor_s: float
+    threads_s: dict[Path, float]
     tokens: float
 
 
@@ -58,10 +61,6 @@ class Slice:
     def tokens_per_second(self) -> float:
         return self.tokens / (self.last.clock_s - self.first.clock_s)
 
-    @property
-    def processor_s_per_token(self) -> float:
-        return (self.last.processor_s - self.first.processor_s) / self.tokens
-
 
 Quad = dict[bool, list[Slice]]  # the slices of one A B B A: with the meter (True) and without
 
@@ -69,11 +68,10 @@ Quad = dict[bool, list[Slice]]  # the slices of one A B B A: with the meter (Tru
 class Load:
     """Clients that ask again as soon as they are answered; each request is metered or not as the slice wants it."""
 
-    def __init__(self, server: BenchServer, http: httpx.AsyncClient, new_tokens: tuple[int, int]) -> None:
-        self.server = server
+    def __init__(self, node: Node, http: httpx.AsyncClient, new_tokens: tuple[int, int]) -> None:
+        self.node = node
         self.http = http
         self.new_tokens = new_tokens
-        self.process = psutil.Process(server.process.pid)
         self.metered = True
         self.running = {True: 0, False: 0}
         self.numbers = itertools.count()
@@ -90,8 +88,7 @@ class Load:
     async def read(self) -> Reading:
         text = (await self.http.get("/metrics")).raise_for_status().text
         line = next(line for line in text.splitlines() if line.startswith('lab_tokens_total{kind="completion"}'))
-        used = self.process.cpu_times()
-        return Reading(time.perf_counter(), used.user + used.system, float(line.split()[1]))
+        return Reading(time.perf_counter(), threads_s(self.node), float(line.split()[1]))
 
     async def slice(self, metered: bool) -> Slice:
         self.metered = metered
@@ -120,9 +117,21 @@ class Load:
         return found[1:]
 
 
-async def measured(server: BenchServer, seconds: float, new_tokens: tuple[int, int]) -> list[Quad]:
-    async with server.client() as http:
-        return await Load(server, http, new_tokens).quads(seconds)
+def threads_s(node: Node) -> dict[Path, float]:
+    """Seconds that each thread of the server, its workers and its Postgres has run, by its folder in Linux' /proc."""
+    database = int((node.home / "postgres" / "postmaster.pid").read_text().split()[0])
+    seconds = {}
+    for root in (psutil.Process(node.process.pid), psutil.Process(database)):
+        for process in (root, *root.children(recursive=True)):
+            for thread in Path("/proc", str(process.pid), "task").glob("*"):
+                with suppress(OSError):  # it has ended meanwhile
+                    seconds[thread] = int((thread / "schedstat").read_text().split()[0]) / 1e9
+    return seconds
+
+
+async def measured(node: Node, seconds: float, new_tokens: tuple[int, int]) -> list[Quad]:
+    async with BenchServer(node.url, node.key, node.process).client() as http:
+        return await Load(node, http, new_tokens).quads(seconds)
 
 
 def log_ratio(quad: Quad, value: Callable[[Slice], float]) -> float:
@@ -139,9 +148,42 @@ def interval(samples: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
+def slices(quads: Sequence[Quad], metered: bool) -> Iterator[Slice]:
+    return (one for quad in quads for one in quad[metered])
+
+
+def ran_s(quads: Sequence[Quad], metered: bool) -> dict[Path, float]:
+    """How long each thread ran in the slices."""
+    seconds: dict[Path, float] = defaultdict(float)
+    for one in slices(quads, metered):
+        for thread, total in one.last.threads_s.items():
+            seconds[thread] += total - one.first.threads_s.get(thread, 0.0)
+    return seconds
+
+
+def processor_time(quads: Sequence[Quad]) -> str:
+    """What the meter adds of it, to all that runs beside the model, and what that is of all.
+
+    The model is computed by the busiest threads, one for each processor.
+    """
+    ran = {metered: ran_s(quads, metered) for metered in (True, False)}
+    tokens = {metered: sum(one.tokens for one in slices(quads, metered)) for metered in ran}
+    model = sorted(ran[True], key=lambda thread: -ran[True][thread])[: psutil.cpu_count()]
+    beside = {
+        metered: 1e6 * sum(seconds for thread, seconds in threads.items() if thread not in model) / tokens[metered]
+        for metered, threads in ran.items()
+    }
+    whole = 1e6 * sum(ran[False].values()) / tokens[False]
+    added = beside[True] - beside[False]
+    return (
+        f"processor time beside the model: {beside[True]:.0f} µs/token metered, {beside[False]:.0f} not; "
+        f"the meter adds {added:.0f} to {whole:.0f} in all, {100 * added / whole:.2f} %"
+    )
+
+
 def line(name: str, quads: Sequence[Quad], value: Callable[[Slice], float], unit: str) -> str:
     """One measure: its medians with the meter and without, and by how much the meter changes it."""
-    medians = [statistics.median(value(one) for quad in quads for one in quad[metered]) for metered in (True, False)]
+    medians = [statistics.median(value(one) for one in slices(quads, metered)) for metered in (True, False)]
     low, middle, high = interval([log_ratio(quad, value) for quad in quads])
     return (
         f"{name}: {medians[0]:.4g} {unit} metered, {medians[1]:.4g} not; "
@@ -158,11 +200,10 @@ def main() -> None:
     least, most = chosen.new_tokens
     model = resolve_model(None, LabHome.from_environment().root).path
     with tempfile.TemporaryDirectory() as folder, PartlyMeteredNode(model, Path(folder) / "home") as node:
-        server = BenchServer(node.url, node.key, node.process)
-        quads = asyncio.run(measured(server, chosen.seconds, (least, most)))
+        quads = asyncio.run(measured(node, chosen.seconds, (least, most)))
     print(f"{AT_ONCE} at once, {least} to {most} tokens each, {len(quads)} times {len(ORDER)} slices of {SLICE_S:g} s")
     print(line("throughput", quads, lambda one: one.tokens_per_second, "tokens/s"))
-    print(line("processor time", quads, lambda one: 1e6 * one.processor_s_per_token, "µs/token"))
+    print(processor_time(quads))
 
 
 if __name__ == "__main__":
