@@ -56,7 +56,7 @@ class Metered:
         self.closed: Future[uuid.UUID] | None = None
 
     def hurry(self) -> "Future[None]":
-        """`durable`, done as soon as it can be, where it would be done with the next counts."""
+        """Have `durable` done as soon as it can be, and not with the next counts; returns it."""
         if not self.durable.done():
             self.intent.journal.hurry()
         return self.durable
