@@ -36,6 +36,7 @@ FINISHES_REMEMBERED = 32
 LONGEST_RETRY_S = 60
 WARM_UP_TOKENS = 64
 WARM_UP_STEPS = 3
+WARM_UP_STREAMS = 16
 
 
 class Engine:
@@ -343,16 +344,31 @@ class Engine:
             self.inbox.notify_all()
 
     def warm_up(self) -> None:
-        """Compute a few tokens, so that the first request finds everything prepared and the pace is known."""
-        kv = self.runner.kv.allocate(WARM_UP_TOKENS + WARM_UP_STEPS)
-        assert kv is not None
-        for start in (0, *range(WARM_UP_TOKENS, WARM_UP_TOKENS + WARM_UP_STEPS)):
-            tokens = [0] * (1 if start else WARM_UP_TOKENS)
-            started = time.perf_counter()
-            self.runner.step([StepRow(kv, tokens, start, None, True)])
-            streams = 1 if start else 0
-            self.pace.observe(time.perf_counter() - started, streams, 0 if start else len(tokens))
-        self.runner.kv.free(kv)
+        """Compute a few tokens, so that the first request finds everything prepared and the pace is known.
+
+        A prompt's, those of one stream, and those of many.
+        """
+        allocate = self.runner.kv.allocate
+        one = allocate(WARM_UP_TOKENS + WARM_UP_STEPS)
+        assert one is not None
+        many = list(filter(None, (allocate(WARM_UP_STEPS) for _ in range(WARM_UP_STREAMS))))
+        self.warm_up_step([StepRow(one, [0] * WARM_UP_TOKENS, 0, None, True)])
+        for step in range(WARM_UP_STEPS):
+            self.warm_up_step([StepRow(one, [0], WARM_UP_TOKENS + step, None, True)])
+            if many:
+                self.warm_up_step([StepRow(kv, [0], step, None, True) for kv in many])
+        for kv in (one, *many):
+            self.runner.kv.free(kv)
+
+    def warm_up_step(self, rows: list[StepRow]) -> None:
+        tokens = sum(len(row.tokens) for row in rows)
+        started = time.perf_counter()
+        self.runner.step(rows)
+        taken_s = time.perf_counter() - started
+        if tokens > len(rows):
+            self.pace.observe(taken_s, 0, tokens)
+        else:
+            self.pace.observe(taken_s, len(rows), 0)
 
     def close(self) -> None:
         """End what is still there."""

@@ -18,6 +18,7 @@ from inference.engine.errors import (
     PromptTooLong,
     QueueFull,
 )
+from inference.engine.prefill_pace import LEAST
 from inference.engine.request import Output
 from tests.engine.answers import Answer, ask, greedy_alone, new_request, random_prompt
 from tests.engine.tiny_models import reference
@@ -154,6 +155,10 @@ def test_a_waiting_request_can_be_cancelled(start: Start) -> None:
     assert running.wait().finish_reason == "cancelled"
 
 
+def test_what_a_step_of_many_streams_takes_is_known_before_the_first_request(start: Start) -> None:
+    assert {1, 16} == {streams for streams, _ in start().pace.steps.values()}
+
+
 def test_one_tenants_queue_does_not_keep_anothers_request_waiting(start: Start) -> None:
     engine = start(max_running=4)
     light = Answer()
@@ -167,7 +172,7 @@ def test_one_tenants_queue_does_not_keep_anothers_request_waiting(start: Start) 
         if not steps and output.usage.completion_tokens == 15:
             steps.append(engine.stats().steps)
             # So short that it fits into one step's share of prompts, however slow the machine seems
-            engine.submit(new_request(random_prompt(0, 10), tenant="light", max_tokens=5), put_light)
+            engine.submit(new_request(random_prompt(0, LEAST), tenant="light", max_tokens=5), put_light)
 
     for seed in range(200):
         engine.submit(new_request(random_prompt(seed, 20), tenant="heavy", max_tokens=30), put_heavy)

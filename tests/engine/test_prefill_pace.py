@@ -42,6 +42,13 @@ def test_beside_many_streams_a_few_who_begin_wait_as_one_does() -> None:
     assert pace.budget(16, 9) == pytest.approx(1000, abs=1)
 
 
+def test_a_step_with_streams_as_never_before_is_between_those_that_were(pace: PrefillPace) -> None:
+    """With that of fewer streams each token beside them would seem dear, and a burst trickle in."""
+    assert pace.usual_s(1) == pytest.approx(0.010)
+    assert pace.usual_s(11) == pytest.approx(0.030)
+    assert pace.usual_s(40) == pytest.approx(0.040)
+
+
 def test_it_follows_the_machine(pace: PrefillPace) -> None:
     for _ in range(100):
         pace.observe(0.005, 1, 0)
