@@ -27,7 +27,7 @@ COUNTS = struct.Struct("<5q")  # input, output and cached tokens, time to first 
 RECORD_BYTES = 64  # a header and its counts; no sector or page ends within one
 PAYLOADS_AT = RECORD_BYTES * SLOTS_PER_FILE
 MAX_PAYLOAD = 4096
-GATHER_S = 0.02  # how long what was stored waits to be synced together: about a step of the engine
+GATHER_S = 0.02  # about a step of the engine
 
 Counts = tuple[int, int, int, int, int]
 NO_COUNTS: Counts = (0, 0, 0, -1, 0)
@@ -107,10 +107,15 @@ class Intent:
 
 
 class Journal:
-    """The slot files of one folder, and the thread that syncs them."""
+    """The slot files of one folder, and the thread that syncs them.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        gather_s: how long what was stored waits to be synced together, unless somebody hurries.
+    """
+
+    def __init__(self, folder: Path, gather_s: float = GATHER_S) -> None:
         self.folder = folder
+        self.gather_s = gather_s
         self.lock = threading.Lock()
         self.dirty = False
         self.signals: queue.SimpleQueue[None] = queue.SimpleQueue()  # one when it gets dirty, one more to hurry
@@ -171,7 +176,7 @@ class Journal:
         while True:
             self.signals.get()
             with suppress(queue.Empty):
-                self.signals.get(timeout=GATHER_S)
+                self.signals.get(timeout=self.gather_s)
             with self.lock:
                 if self.stopped:
                     return

@@ -57,8 +57,7 @@ class Metered:
 
     def hurry(self) -> "Future[None]":
         """Have `durable` done as soon as it can be, and not with the next counts; returns it."""
-        if not self.durable.done():
-            self.intent.journal.hurry()
+        self.intent.journal.hurry()
         return self.durable
 
     def progress(self, *, input_tokens: int, output_tokens: int = 0, cached_tokens: int = 0) -> None:

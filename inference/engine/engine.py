@@ -361,14 +361,11 @@ class Engine:
             self.runner.kv.free(kv)
 
     def warm_up_step(self, rows: list[StepRow]) -> None:
-        tokens = sum(len(row.tokens) for row in rows)
+        streams = sum(len(row.tokens) == 1 for row in rows)
         started = time.perf_counter()
         self.runner.step(rows)
-        taken_s = time.perf_counter() - started
-        if tokens > len(rows):
-            self.pace.observe(taken_s, 0, tokens)
-        else:
-            self.pace.observe(taken_s, len(rows), 0)
+        prompt_tokens = sum(len(row.tokens) for row in rows) - streams
+        self.pace.observe(time.perf_counter() - started, streams, prompt_tokens)
 
     def close(self) -> None:
         """End what is still there."""

@@ -75,12 +75,9 @@ def test_counts_of_many_tokens_share_a_sync(meter: Meter, intent: Usage, monkeyp
     assert len(synced) <= (time.monotonic() - started) / GATHER_S + 1
 
 
-def test_who_waits_for_an_intent_waits_for_no_others(
-    tmp_path: Path, intent: Usage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_for_an_intent_waits_for_no_others(tmp_path: Path, intent: Usage) -> None:
     """Left alone it shares the sync of the next counts, which here come in an hour."""
-    monkeypatch.setattr("billing.journal.GATHER_S", 3600)
-    journal = Journal(tmp_path)
+    journal = Journal(tmp_path, gather_s=3600)
     first, second = (journal.open(intent.to_row()) for _ in range(2))
     assert not first.durable.done()
     journal.hurry()
